@@ -1,1 +1,3 @@
-//! Kurir
+//! Kurir: a WhatsApp gateway appliance.
+
+pub mod store;

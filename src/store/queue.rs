@@ -1,0 +1,163 @@
+//! The writer's queue: bounded for those who write, drained whole by the one thread that commits.
+
+use std::collections::VecDeque;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use redb::WriteTransaction;
+use tokio::sync::{Semaphore, oneshot};
+
+use super::StoreError;
+
+/// One unit of work: all of it is in a commit, or none.
+pub(super) trait Job: Send {
+    /// May be called again, in a new transaction, when another job of the group failed.
+    fn run(&mut self, txn: &WriteTransaction) -> Result<(), StoreError>;
+    /// Called once: the job's commit is on disk, or it failed.
+    fn finish(self: Box<Self>, result: Result<(), StoreError>);
+    /// Whether someone waits for it.
+    fn is_awaited(&self) -> bool;
+}
+
+/// A job whose caller waits for the outcome.
+pub(super) struct Awaited<T, F> {
+    pub(super) run: F,
+    pub(super) value: Option<T>,
+    pub(super) answer: oneshot::Sender<Result<T, StoreError>>,
+}
+
+impl<T, F> Job for Awaited<T, F>
+where
+    F: FnMut(&WriteTransaction) -> Result<T, StoreError> + Send,
+    T: Send,
+{
+    fn run(&mut self, txn: &WriteTransaction) -> Result<(), StoreError> {
+        self.value = Some((self.run)(txn)?);
+        Ok(())
+    }
+
+    fn finish(self: Box<Self>, result: Result<(), StoreError>) {
+        let Self { value, answer, .. } = *self;
+        // A caller that went away does not need the answer; its write is done all the same.
+        let _ = answer.send(result.and_then(|()| value.ok_or(StoreError::Closed)));
+    }
+
+    fn is_awaited(&self) -> bool {
+        true
+    }
+}
+
+/// A job nobody waits for.
+pub(super) struct Soon<F>(pub(super) F);
+
+impl<F> Job for Soon<F>
+where
+    F: FnMut(&WriteTransaction) -> Result<(), StoreError> + Send,
+{
+    fn run(&mut self, txn: &WriteTransaction) -> Result<(), StoreError> {
+        (self.0)(txn)
+    }
+
+    fn finish(self: Box<Self>, result: Result<(), StoreError>) {
+        if let Err(error) = result {
+            log::warn!("store: a deferred write was not kept: {error}");
+        }
+    }
+
+    fn is_awaited(&self) -> bool {
+        false
+    }
+}
+
+#[derive(Default)]
+struct State {
+    jobs: VecDeque<Box<dyn Job>>,
+    awaited: usize,
+    /// When the oldest job arrived.
+    since: Option<Instant>,
+    closed: bool,
+}
+
+pub(super) struct Queue {
+    state: Mutex<State>,
+    arrived: Condvar,
+    /// One permit for each free place.
+    places: Semaphore,
+    capacity: usize,
+}
+
+impl Queue {
+    pub(super) fn new(capacity: usize) -> Self {
+        Self {
+            state: Mutex::new(State::default()),
+            arrived: Condvar::new(),
+            places: Semaphore::new(capacity),
+            capacity,
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) async fn push(&self, job: Box<dyn Job>) -> Result<(), StoreError> {
+        let place = self.places.acquire().await.map_err(|_| StoreError::Closed)?;
+        let mut state = self.lock();
+        if state.closed {
+            return Err(StoreError::Closed);
+        }
+        place.forget();
+        state.awaited += usize::from(job.is_awaited());
+        state.since.get_or_insert_with(Instant::now);
+        state.jobs.push_back(job);
+        // Those that nobody waits for need no wake-up of their own, except to start the clock for the first and to
+        // make room before the queue is full.
+        if state.awaited == 1 || state.jobs.len() == 1 || state.jobs.len() >= self.capacity / 2 {
+            self.arrived.notify_one();
+        }
+        Ok(())
+    }
+
+    /// Waits for work and takes up to `limit` jobs. None once the queue is closed and empty.
+    ///
+    /// Jobs that nobody waits for stay up to `patience` for one that somebody does, unless half the queue is theirs.
+    pub(super) fn take(&self, limit: usize, patience: Duration) -> Option<Vec<Box<dyn Job>>> {
+        let mut state = self.lock();
+        loop {
+            if state.closed || state.awaited > 0 || state.jobs.len() >= self.capacity / 2 {
+                break;
+            }
+            state = match state.since {
+                None => self.arrived.wait(state).unwrap_or_else(PoisonError::into_inner),
+                Some(since) => {
+                    let left = patience.saturating_sub(since.elapsed());
+                    if left.is_zero() {
+                        break;
+                    }
+                    self.arrived.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0
+                }
+            };
+        }
+        if state.jobs.is_empty() {
+            return None;
+        }
+        let count = state.jobs.len().min(limit);
+        let group: Vec<_> = state.jobs.drain(..count).collect();
+        state.awaited -= group.iter().filter(|job| job.is_awaited()).count();
+        state.since = (!state.jobs.is_empty()).then(Instant::now);
+        drop(state);
+        self.places.add_permits(count);
+        Some(group)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.lock().jobs.len()
+    }
+
+    /// No more jobs from here on; those that are in it are still done.
+    pub(super) fn close(&self) {
+        self.lock().closed = true;
+        self.places.close();
+        self.arrived.notify_all();
+    }
+}

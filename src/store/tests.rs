@@ -1,0 +1,244 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+
+use futures_util::future::join_all;
+use redb::backends::InMemoryBackend;
+use redb::{ReadableTableMetadata, TableDefinition};
+
+use super::*;
+
+const NUMBERS: TableDefinition<'static, u64, &'static [u8]> = TableDefinition::new("numbers");
+
+fn options() -> StoreOptions {
+    StoreOptions { tables: vec![Table::of::<u64>("numbers")], ..StoreOptions::default() }
+}
+
+fn open() -> Store {
+    Store::open_with(InMemoryBackend::new(), &options()).unwrap()
+}
+
+async fn put(store: &Store, key: u64) -> Result<u64, StoreError> {
+    store
+        .write(move |txn| {
+            txn.open_table(NUMBERS)?.insert(key, key.to_le_bytes().as_slice())?;
+            Ok(key)
+        })
+        .await
+}
+
+fn count(store: &Store) -> u64 {
+    store.read(|txn| Ok(txn.open_table(NUMBERS)?.len()?)).unwrap()
+}
+
+fn refused() -> StoreError {
+    StoreError::Refused { reason: "a test said no".to_owned() }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_written_is_read() {
+    let store = open();
+    assert_eq!(count(&store), 0);
+    assert_eq!(put(&store, 7).await.unwrap(), 7);
+    assert_eq!(count(&store), 1);
+}
+
+#[tokio::test]
+async fn writers_that_gather_share_a_commit() {
+    let store = open();
+    let before = store.stats();
+    // On one thread nothing runs between the pushes but the writer itself, which may take the first alone.
+    let done = join_all((0..200).map(|key| put(&store, key))).await;
+    assert!(done.iter().all(Result::is_ok));
+    let after = store.stats();
+    assert!(after.commits - before.commits < 100, "{after:?}");
+    assert!(after.largest_group > 1, "{after:?}");
+    assert_eq!(after.writes - before.writes, 200);
+    assert_eq!(count(&store), 200);
+}
+
+/// Holds the writer inside a job until the returned sender is used, so that what follows gathers in one group.
+async fn block(store: &Store) -> std::sync::mpsc::Sender<()> {
+    let (release, released) = std::sync::mpsc::channel::<()>();
+    let (entered, inside) = oneshot::channel();
+    let mut entered = Some(entered);
+    store
+        .write_soon(move |_| {
+            if let Some(entered) = entered.take() {
+                let _ = entered.send(());
+                let _ = released.recv();
+            }
+            Ok(())
+        })
+        .await
+        .unwrap();
+    inside.await.unwrap();
+    release
+}
+
+#[tokio::test]
+async fn a_failed_write_takes_nothing_with_it() {
+    let store = open();
+    let release = block(&store).await;
+    let runs = Arc::new(AtomicUsize::new(0));
+    let before = store.stats().commits;
+    let (good, bad, panicking, late) = {
+        let good = {
+            let runs = Arc::clone(&runs);
+            store.write(move |txn| {
+                runs.fetch_add(1, SeqCst);
+                txn.open_table(NUMBERS)?.insert(1, [].as_slice())?;
+                Ok(())
+            })
+        };
+        let bad = store.write(|txn| {
+            txn.open_table(NUMBERS)?.insert(2, [].as_slice())?;
+            Err::<(), _>(refused())
+        });
+        let panicking = store.write(|txn| -> Result<(), StoreError> {
+            let mut table = txn.open_table(NUMBERS)?;
+            table.insert(3, [].as_slice())?;
+            panic!("a job of a test panics");
+        });
+        let late = put(&store, 4);
+        let opener = async {
+            // The four are queued once the queue says so; the last of them is polled before this.
+            while store.stats().queued < 4 {
+                tokio::task::yield_now().await;
+            }
+            release.send(()).unwrap();
+        };
+        let (good, bad, panicking, late, ()) = tokio::join!(good, bad, panicking, late, opener);
+        (good, bad, panicking, late)
+    };
+    good.unwrap();
+    assert!(matches!(bad, Err(StoreError::Refused { .. })), "{bad:?}");
+    assert!(
+        matches!(&panicking, Err(StoreError::Panicked { detail }) if detail.contains("a job of a test panics")),
+        "{panicking:?}"
+    );
+    late.unwrap();
+    assert_eq!(runs.load(SeqCst), 3, "run with each of the failing ones, then without both");
+    // The blocking job's own commit, and one for the two good writes.
+    assert_eq!(store.stats().commits - before, 2);
+    let keys = store
+        .read(|txn| {
+            let table = txn.open_table(NUMBERS)?;
+            let mut keys = Vec::new();
+            for row in redb::ReadableTable::iter(&table)? {
+                keys.push(row?.0.value());
+            }
+            Ok(keys)
+        })
+        .unwrap();
+    assert_eq!(keys, [1, 4]);
+}
+
+#[tokio::test]
+async fn a_group_of_many_failures_ends() {
+    let store = open();
+    let release = block(&store).await;
+    let runs = Arc::new(AtomicUsize::new(0));
+    let writes = join_all((0..128u64).map(|key| {
+        let runs = Arc::clone(&runs);
+        store.write(move |txn| {
+            runs.fetch_add(1, SeqCst);
+            txn.open_table(NUMBERS)?.insert(key, [].as_slice())?;
+            if key % 2 == 1 { Err(refused()) } else { Ok(()) }
+        })
+    }));
+    let opener = async {
+        while store.stats().queued < 128 {
+            tokio::task::yield_now().await;
+        }
+        release.send(()).unwrap();
+    };
+    let (results, ()) = tokio::join!(writes, opener);
+    for (key, result) in results.iter().enumerate() {
+        assert_eq!(result.is_ok(), key % 2 == 0, "{key}: {result:?}");
+    }
+    assert_eq!(count(&store), 64);
+    assert!(runs.load(SeqCst) < 128 * 12, "{runs:?} runs");
+}
+
+#[tokio::test]
+async fn a_deferred_write_is_committed_with_the_next() {
+    let store = Store::open_with(
+        InMemoryBackend::new(),
+        &StoreOptions { soon_delay: Duration::from_secs(3600), ..options() },
+    )
+    .unwrap();
+    store.write_soon(|txn| Ok(txn.open_table(NUMBERS)?.insert(1, [].as_slice()).map(drop)?)).await.unwrap();
+    assert_eq!(count(&store), 0);
+    put(&store, 2).await.unwrap();
+    assert_eq!(count(&store), 2);
+    assert_eq!(store.stats().commits, 1);
+}
+
+#[tokio::test]
+async fn a_deferred_write_does_not_wait_for_ever() {
+    let store = Store::open_with(
+        InMemoryBackend::new(),
+        &StoreOptions { soon_delay: Duration::from_millis(1), ..options() },
+    )
+    .unwrap();
+    let (done, seen) = oneshot::channel();
+    let mut done = Some(done);
+    store
+        .write_soon(move |_| {
+            done.take().map(|done| done.send(()));
+            Ok(())
+        })
+        .await
+        .unwrap();
+    seen.await.unwrap();
+}
+
+#[tokio::test]
+async fn the_queue_is_bounded() {
+    let store =
+        Store::open_with(InMemoryBackend::new(), &StoreOptions { queue_capacity: 4, ..options() }).unwrap();
+    let release = block(&store).await;
+    let writes = join_all((0..64).map(|key| put(&store, key)));
+    let opener = async {
+        while store.stats().queued < 4 {
+            tokio::task::yield_now().await;
+        }
+        for _ in 0..64 {
+            tokio::task::yield_now().await;
+            assert!(store.stats().queued <= 4);
+        }
+        release.send(()).unwrap();
+    };
+    let (results, ()) = tokio::join!(writes, opener);
+    assert!(results.iter().all(Result::is_ok));
+    assert_eq!(count(&store), 64);
+}
+
+#[tokio::test]
+async fn closing_commits_what_is_queued() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("kurir.redb");
+    let store =
+        Store::open(&path, &StoreOptions { soon_delay: Duration::from_secs(3600), ..options() }).unwrap();
+    let other = store.clone();
+    store.write_soon(|txn| Ok(txn.open_table(NUMBERS)?.insert(1, [].as_slice()).map(drop)?)).await.unwrap();
+    store.close();
+    assert!(matches!(put(&other, 2).await, Err(StoreError::Closed)));
+    assert!(matches!(other.read(|_| Ok(())), Err(StoreError::Closed)));
+    // Not dropped yet, and still the file is free.
+    let again = Store::open(&path, &options()).unwrap();
+    assert_eq!(count(&again), 1);
+    drop(other);
+}
+
+#[tokio::test]
+async fn a_table_added_later_is_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("kurir.redb");
+    drop(Store::open(&path, &StoreOptions::default()).unwrap());
+    let store = Store::open(&path, &options()).unwrap();
+    assert_eq!(count(&store), 0);
+    store.ensure(&[Table::of::<&str>("words")]).await.unwrap();
+    let words: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("words");
+    assert!(store.read(|txn| Ok(txn.open_table(words)?.is_empty()?)).unwrap());
+}

@@ -1,0 +1,264 @@
+//! The one thread that commits, and what it shares with those who read.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use redb::{Database, ReadTransaction, ReadableDatabase};
+
+use super::disk::Disk;
+use super::open;
+use super::queue::{Job, Queue};
+use super::{OpenError, StoreError, StoreOptions};
+
+/// Most jobs in one commit.
+const GROUP_LIMIT: usize = 512;
+
+/// So many failed jobs are taken out of a group one by one; then it is halved, which bounds how often a job is run.
+const RERUN_LIMIT: usize = 4;
+
+#[derive(Default)]
+pub(super) struct Counts {
+    pub(super) commits: AtomicU64,
+    pub(super) jobs: AtomicU64,
+    pub(super) largest_group: AtomicU64,
+    pub(super) last_commit_micros: AtomicU64,
+}
+
+pub(super) struct Shared {
+    pub(super) path: PathBuf,
+    pub(super) options: StoreOptions,
+    pub(super) disk: Arc<Disk>,
+    /// None while it could not be opened again after an I/O error, and once closed.
+    pub(super) db: RwLock<Option<Arc<Database>>>,
+    /// Held around a transaction and around opening again, so that no commit is under way on a database that is
+    /// being replaced.
+    pub(super) writing: Mutex<()>,
+    pub(super) queue: Queue,
+    pub(super) closed: AtomicBool,
+    pub(super) counts: Counts,
+}
+
+enum Outcome {
+    /// On disk.
+    Done,
+    /// The job with this index failed; nothing was written.
+    Failed(usize, StoreError),
+    /// Nothing was written, and it is not known which job is to blame.
+    Spoilt(StoreError),
+    /// The disk failed: nothing, or everything, was written.
+    Broken(StoreError),
+}
+
+impl Shared {
+    /// Until the queue is closed and empty.
+    pub(super) fn run(&self) {
+        while let Some(group) = self.queue.take(GROUP_LIMIT, self.options.soon_delay) {
+            self.do_group(group);
+        }
+        self.closed.store(true, Relaxed);
+        let _writing = self.writing();
+        // redb's last commit happens here, unless a reader is still busy; then it does when that one is done, and the
+        // file's lock goes with the last clone of the store.
+        if self.replace_db(None).and_then(Arc::into_inner).is_some() {
+            self.disk.close();
+        }
+    }
+
+    fn writing(&self) -> MutexGuard<'_, ()> {
+        self.writing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn current(&self) -> Option<Arc<Database>> {
+        self.db.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn replace_db(&self, db: Option<Arc<Database>>) -> Option<Arc<Database>> {
+        std::mem::replace(&mut *self.db.write().unwrap_or_else(PoisonError::into_inner), db)
+    }
+
+    fn do_group(&self, group: Vec<Box<dyn Job>>) {
+        self.counts.jobs.fetch_add(group.len() as u64, Relaxed);
+        let mut waiting = vec![group];
+        while let Some(mut group) = waiting.pop() {
+            let mut reruns = 0;
+            while !group.is_empty() {
+                let outcome = self.try_group(&mut group);
+                match outcome {
+                    Outcome::Done => {
+                        self.counts.largest_group.fetch_max(group.len() as u64, Relaxed);
+                        finish(&mut group, &Ok(()));
+                    }
+                    Outcome::Broken(error) => {
+                        log::error!("store: {error}");
+                        finish(&mut group, &Err(error));
+                    }
+                    Outcome::Spoilt(error) if group.len() == 1 => finish(&mut group, &Err(error)),
+                    Outcome::Spoilt(_) => {
+                        waiting.push(group.split_off(group.len() / 2));
+                    }
+                    Outcome::Failed(index, error) => {
+                        group.remove(index).finish(Err(error));
+                        reruns += 1;
+                        if reruns >= RERUN_LIMIT && group.len() > 1 {
+                            waiting.push(group.split_off(group.len() / 2));
+                            reruns = 0;
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn try_group(&self, group: &mut [Box<dyn Job>]) -> Outcome {
+        let _writing = self.writing();
+        let db = match self.writable() {
+            Ok(db) => db,
+            Err(error) => return Outcome::Broken(error),
+        };
+        let started = Instant::now();
+        self.disk.take_failure();
+        let outcome = Self::transact(&db, group);
+        // What redb says after a first failure is only that there was one.
+        if let Some(failure) = self.disk.take_failure() {
+            let error = StoreError::from_io(failure).at(&self.path);
+            if let Err(error) = self.reopen(db) {
+                log::error!("store: {error}");
+            }
+            return Outcome::Broken(error);
+        }
+        match outcome {
+            Outcome::Broken(error) => {
+                let error = error.at(&self.path);
+                if let Err(error) = self.reopen(db) {
+                    log::error!("store: {error}");
+                }
+                return Outcome::Broken(error);
+            }
+            Outcome::Failed(index, error) => return Outcome::Failed(index, error.at(&self.path)),
+            Outcome::Spoilt(_) => {}
+            Outcome::Done => {
+                self.counts.commits.fetch_add(1, Relaxed);
+                let micros = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
+                self.counts.last_commit_micros.store(micros, Relaxed);
+            }
+        }
+        outcome
+    }
+
+    fn transact(db: &Database, group: &mut [Box<dyn Job>]) -> Outcome {
+        let txn = match open::begin(db) {
+            Ok(txn) => txn,
+            Err(error) => return Outcome::Broken(error),
+        };
+        for (index, job) in group.iter_mut().enumerate() {
+            // A job is run again from its start or not at all, so what a panic leaves in it is not looked at.
+            let error = match catch_unwind(AssertUnwindSafe(|| job.run(&txn))) {
+                Ok(Ok(())) => continue,
+                Ok(Err(error)) => error,
+                Err(panic) => StoreError::Panicked { detail: open::panic_text(panic.as_ref()) },
+            };
+            return match txn.abort() {
+                Ok(()) => Outcome::Failed(index, error),
+                Err(abort) => Outcome::Broken(abort.into()),
+            };
+        }
+        match txn.commit() {
+            Ok(()) => Outcome::Done,
+            Err(redb::CommitError::Storage(storage)) => Outcome::Broken(storage.into()),
+            Err(other) => Outcome::Spoilt(other.into()),
+        }
+    }
+
+    /// The database, after the file got what was held back from it.
+    fn writable(&self) -> Result<Arc<Database>, StoreError> {
+        let db = match self.current() {
+            Some(db) => db,
+            None => {
+                self.open_again()?;
+                self.current().ok_or(StoreError::Closed)?
+            }
+        };
+        if self.disk.is_held() {
+            self.disk.release().map_err(|error| StoreError::from_io(error).at(&self.path))?;
+            log::info!("store: {} can be written again", self.path.display());
+        }
+        Ok(db)
+    }
+
+    /// Replaces a database that failed. The caller holds `writing`.
+    fn reopen(&self, failed: Arc<Database>) -> Result<(), StoreError> {
+        // Dropped before the next one opens; readers that still hold it get errors from it and come again.
+        drop(self.replace_db(None));
+        drop(failed);
+        self.open_again()
+    }
+
+    fn open_again(&self) -> Result<(), StoreError> {
+        if self.closed.load(Relaxed) {
+            return Err(StoreError::Closed);
+        }
+        let (db, _) =
+            open::held(&self.disk, &self.path, &StoreOptions { verify: false, ..self.options.clone() })
+                .map_err(|error| match error {
+                    OpenError::Full { path } => StoreError::Full { path },
+                    OpenError::Io { path, source } => StoreError::Io { path, source: Arc::new(source) },
+                    other => StoreError::Corrupt { path: self.path.clone(), detail: other.to_string() },
+                })?;
+        self.replace_db(Some(Arc::new(db)));
+        Ok(())
+    }
+
+    pub(super) fn read<T>(
+        &self,
+        mut f: impl FnMut(&ReadTransaction) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let mut again = true;
+        loop {
+            if self.closed.load(Relaxed) {
+                return Err(StoreError::Closed);
+            }
+            let db = match self.current() {
+                Some(db) => db,
+                None => {
+                    let _writing = self.writing();
+                    if self.current().is_none() {
+                        self.open_again()?;
+                    }
+                    continue;
+                }
+            };
+            let result = catch_unwind(AssertUnwindSafe(|| {
+                let txn = db.begin_read()?;
+                f(&txn)
+            }));
+            let error = match result {
+                Ok(Ok(value)) => return Ok(value),
+                Ok(Err(error)) => error,
+                Err(panic) => StoreError::Panicked { detail: open::panic_text(panic.as_ref()) },
+            };
+            let stale = matches!(error, StoreError::Io { .. } | StoreError::Full { .. } | StoreError::Closed);
+            if !stale || !again {
+                return Err(error.at(&self.path));
+            }
+            again = false;
+            // An I/O error makes a redb database refuse everything from then on. Whoever sees it first opens it again.
+            let _writing = self.writing();
+            if self.current().is_some_and(|current| Arc::ptr_eq(&current, &db)) {
+                self.reopen(db)?;
+            }
+        }
+    }
+
+    pub(super) fn last_commit(&self) -> Duration {
+        Duration::from_micros(self.counts.last_commit_micros.load(Relaxed))
+    }
+}
+
+fn finish(group: &mut Vec<Box<dyn Job>>, result: &Result<(), StoreError>) {
+    for job in group.drain(..) {
+        job.finish(result.clone());
+    }
+}
