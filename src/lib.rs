@@ -1,1 +1,2 @@
 //! Kurir
+pub mod api;
