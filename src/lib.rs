@@ -1,3 +1,4 @@
 //! Kurir: a WhatsApp gateway appliance.
 
+pub mod api;
 pub mod store;

@@ -1,0 +1,3 @@
+//! The HTTP side: the accept loop, and one file per dialect.
+
+pub mod serve;
