@@ -24,6 +24,7 @@ pub mod tables;
 mod tests;
 mod writer;
 
+pub use account::{AccountId, AccountStore};
 pub use error::{OpenError, StoreError};
 pub use tables::Table;
 
@@ -90,6 +91,7 @@ pub struct StoreStats {
 pub struct Store {
     shared: Arc<Shared>,
     writer: Arc<Writer>,
+    accounts: Arc<account::Opened>,
 }
 
 /// Ends the writer's thread with the last clone of the store.
@@ -170,7 +172,7 @@ impl Store {
             .spawn(move || running.run())
             .map_err(|source| OpenError::Io { path: path.to_path_buf(), source })?;
         let writer = Writer { shared: Arc::clone(&shared), thread: Mutex::new(Some(thread)) };
-        Ok(Self { shared, writer: Arc::new(writer) })
+        Ok(Self { shared, writer: Arc::new(writer), accounts: Arc::default() })
     }
 
     /// Runs `f` in a write transaction and returns once it is on disk: after `Ok` no crash undoes it.
@@ -186,9 +188,22 @@ impl Store {
     /// # Errors
     /// What `f` returned; [`StoreError::Full`] or [`StoreError::Io`] if the commit failed; [`StoreError::Panicked`]
     /// if `f` did; [`StoreError::Closed`].
-    pub async fn write<T, F>(&self, f: F) -> Result<T, StoreError>
+    pub async fn write<T, F>(&self, mut f: F) -> Result<T, StoreError>
     where
         F: FnMut(&WriteTransaction) -> Result<T, StoreError> + Send + 'static,
+        T: Send + 'static,
+    {
+        self.write_if(move |txn| Ok((f(txn)?, true))).await
+    }
+
+    /// Like [`Self::write`], for writes that often find nothing to do: `f` also returns whether it changed anything,
+    /// and if none of its group did there is no commit and no sync.
+    ///
+    /// # Errors
+    /// As [`Self::write`].
+    pub async fn write_if<T, F>(&self, f: F) -> Result<T, StoreError>
+    where
+        F: FnMut(&WriteTransaction) -> Result<(T, bool), StoreError> + Send + 'static,
         T: Send + 'static,
     {
         let (answer, answered) = oneshot::channel();

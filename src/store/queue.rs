@@ -11,8 +11,8 @@ use super::StoreError;
 
 /// One unit of work: all of it is in a commit, or none.
 pub(super) trait Job: Send {
-    /// May be called again, in a new transaction, when another job of the group failed.
-    fn run(&mut self, txn: &WriteTransaction) -> Result<(), StoreError>;
+    /// True if it changed anything. May be called again, in a new transaction, when another job of the group failed.
+    fn run(&mut self, txn: &WriteTransaction) -> Result<bool, StoreError>;
     /// Called once: the job's commit is on disk, or it failed.
     fn finish(self: Box<Self>, result: Result<(), StoreError>);
     /// Whether someone waits for it.
@@ -28,12 +28,13 @@ pub(super) struct Awaited<T, F> {
 
 impl<T, F> Job for Awaited<T, F>
 where
-    F: FnMut(&WriteTransaction) -> Result<T, StoreError> + Send,
+    F: FnMut(&WriteTransaction) -> Result<(T, bool), StoreError> + Send,
     T: Send,
 {
-    fn run(&mut self, txn: &WriteTransaction) -> Result<(), StoreError> {
-        self.value = Some((self.run)(txn)?);
-        Ok(())
+    fn run(&mut self, txn: &WriteTransaction) -> Result<bool, StoreError> {
+        let (value, changed) = (self.run)(txn)?;
+        self.value = Some(value);
+        Ok(changed)
     }
 
     fn finish(self: Box<Self>, result: Result<(), StoreError>) {
@@ -54,8 +55,9 @@ impl<F> Job for Soon<F>
 where
     F: FnMut(&WriteTransaction) -> Result<(), StoreError> + Send,
 {
-    fn run(&mut self, txn: &WriteTransaction) -> Result<(), StoreError> {
-        (self.0)(txn)
+    fn run(&mut self, txn: &WriteTransaction) -> Result<bool, StoreError> {
+        (self.0)(txn)?;
+        Ok(true)
     }
 
     fn finish(self: Box<Self>, result: Result<(), StoreError>) {

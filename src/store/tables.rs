@@ -59,7 +59,9 @@ pub const GROUPS: Bytes = Bytes::new("wa_group");
 /// Trusted contact tokens. Key: account, JID. Value: token timestamp i64 LE, 1 or 0 for whether a sender timestamp is
 /// there, that timestamp i64 LE, then the token.
 pub const TC_TOKENS: Bytes = Bytes::new("wa_tc_token");
-/// Sent messages kept for retry receipts. Key: account, chat JID, 0, message id. Value: Unix seconds i64 LE, payload.
+/// Sent messages kept for retry receipts, in the order they were sent, so that new ones fill pages and old ones leave
+/// from the front; `account::sent` finds them by chat and id. Key: account, number u64 BE. Value: Unix seconds i64 LE,
+/// chat's length u16 LE, chat, id's length u16 LE, id, payload.
 pub const SENT_MESSAGES: Bytes = Bytes::new("wa_sent");
 /// Decrypted messages not yet in our journal. Key: account, chat, 0, sender, 0, message id. Value: Unix seconds i64
 /// LE, then the message.
@@ -67,6 +69,9 @@ pub const PENDING_INBOUND: Bytes = Bytes::new("wa_pending_inbound");
 /// Message secrets. Key: account, chat, 0, sender, 0, message id. Value: deadline i64 LE in Unix seconds (0 = none),
 /// the message's time i64 LE (0 = unknown), 32 bytes of secret.
 pub const MSG_SECRETS: Bytes = Bytes::new("wa_msg_secret");
+/// When message secrets go. Key: account, deadline i64 BE, then the row's key in [`MSG_SECRETS`] without its account.
+/// Value: nothing. Rows without a deadline are not in it.
+pub const MSG_SECRETS_DUE: Bytes = Bytes::new("wa_msg_secret_due");
 
 /// The tables whose keys begin with an account.
 pub const ACCOUNT_TABLES: &[Bytes] = &[
@@ -91,6 +96,7 @@ pub const ACCOUNT_TABLES: &[Bytes] = &[
     SENT_MESSAGES,
     PENDING_INBOUND,
     MSG_SECRETS,
+    MSG_SECRETS_DUE,
 ];
 
 /// A table another module wants to exist: its name, and how to create it with its own types.

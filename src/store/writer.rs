@@ -42,8 +42,8 @@ pub(super) struct Shared {
 }
 
 enum Outcome {
-    /// On disk.
-    Done,
+    /// On disk; true if a commit was needed for it.
+    Done(bool),
     /// The job with this index failed; nothing was written.
     Failed(usize, StoreError),
     /// Nothing was written, and it is not known which job is to blame.
@@ -62,7 +62,8 @@ impl Shared {
         let _writing = self.writing();
         // redb's last commit happens here, unless a reader is still busy; then it does when that one is done, and the
         // file's lock goes with the last clone of the store.
-        if self.replace_db(None).and_then(Arc::into_inner).is_some() {
+        if let Some(db) = self.replace_db(None).and_then(Arc::into_inner) {
+            drop(db);
             self.disk.close();
         }
     }
@@ -87,7 +88,7 @@ impl Shared {
             while !group.is_empty() {
                 let outcome = self.try_group(&mut group);
                 match outcome {
-                    Outcome::Done => {
+                    Outcome::Done(_) => {
                         self.counts.largest_group.fetch_max(group.len() as u64, Relaxed);
                         finish(&mut group, &Ok(()));
                     }
@@ -138,8 +139,8 @@ impl Shared {
                 return Outcome::Broken(error);
             }
             Outcome::Failed(index, error) => return Outcome::Failed(index, error.at(&self.path)),
-            Outcome::Spoilt(_) => {}
-            Outcome::Done => {
+            Outcome::Spoilt(_) | Outcome::Done(false) => {}
+            Outcome::Done(true) => {
                 self.counts.commits.fetch_add(1, Relaxed);
                 let micros = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
                 self.counts.last_commit_micros.store(micros, Relaxed);
@@ -153,10 +154,14 @@ impl Shared {
             Ok(txn) => txn,
             Err(error) => return Outcome::Broken(error),
         };
+        let mut changed = false;
         for (index, job) in group.iter_mut().enumerate() {
             // A job is run again from its start or not at all, so what a panic leaves in it is not looked at.
             let error = match catch_unwind(AssertUnwindSafe(|| job.run(&txn))) {
-                Ok(Ok(())) => continue,
+                Ok(Ok(job_changed)) => {
+                    changed |= job_changed;
+                    continue;
+                }
                 Ok(Err(error)) => error,
                 Err(panic) => StoreError::Panicked { detail: open::panic_text(panic.as_ref()) },
             };
@@ -165,8 +170,15 @@ impl Shared {
                 Err(abort) => Outcome::Broken(abort.into()),
             };
         }
+        if !changed {
+            // What they saw is on disk already.
+            return match txn.abort() {
+                Ok(()) => Outcome::Done(false),
+                Err(abort) => Outcome::Broken(abort.into()),
+            };
+        }
         match txn.commit() {
-            Ok(()) => Outcome::Done,
+            Ok(()) => Outcome::Done(true),
             Err(redb::CommitError::Storage(storage)) => Outcome::Broken(storage.into()),
             Err(other) => Outcome::Spoilt(other.into()),
         }
