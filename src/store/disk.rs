@@ -23,6 +23,9 @@ use redb::{BackendError, StorageBackend};
 
 const BLOCK: u64 = 4096;
 
+/// Length of redb's magic number, at the start of the file (redb, docs/design.md, "Database header").
+const MAGIC_LEN: u64 = 9;
+
 /// Most bytes held in memory. Opening writes the header and, after a crash, a handful of pages.
 const HELD_LIMIT: usize = 16 << 20;
 
@@ -63,6 +66,8 @@ pub(super) struct Disk {
     sync_delay: Duration,
     /// The first failure since it was last taken: redb itself remembers only that there was one.
     failure: Mutex<Option<io::Error>>,
+    /// redb had to walk the whole file to open it.
+    pub(super) repaired: AtomicBool,
     pub(super) counts: DiskCounts,
 }
 
@@ -79,6 +84,7 @@ impl Disk {
             locked: AtomicBool::new(false),
             sync_delay,
             failure: Mutex::new(None),
+            repaired: AtomicBool::new(false),
             counts: DiskCounts::default(),
         }
     }
@@ -86,9 +92,34 @@ impl Disk {
     /// From here on writes stay in memory until [`Self::release`].
     pub(super) fn hold(&self) -> io::Result<()> {
         let len = self.inner.len()?;
-        *lock(&self.held) = Held { len, base_len: len, ..Held::default() };
+        let mut held = Held { len, base_len: len, ..Held::default() };
+        if len > 0 && self.was_never_finished(len)? {
+            Self::set_len_held(&mut held, 0);
+        }
+        *lock(&self.held) = held;
         self.is_held.store(true, Release);
         Ok(())
+    }
+
+    /// Whether the power went while redb was making the file: it writes its magic number last, and nothing but the
+    /// first page before. redb takes such a file for somebody else's; here it is started afresh.
+    fn was_never_finished(&self, len: u64) -> io::Result<bool> {
+        let mut block = vec![0; BLOCK as usize];
+        let first = len.min(MAGIC_LEN) as usize;
+        self.inner.read(0, &mut block[..first])?;
+        if block[..first].iter().any(|byte| *byte != 0) {
+            return Ok(false);
+        }
+        let mut at = BLOCK;
+        while at < len {
+            let part = &mut block[..(len - at).min(BLOCK) as usize];
+            self.inner.read(at, part)?;
+            if part.iter().any(|byte| *byte != 0) {
+                return Ok(false);
+            }
+            at += part.len() as u64;
+        }
+        Ok(true)
     }
 
     pub(super) fn is_held(&self) -> bool {

@@ -84,6 +84,8 @@ pub struct StoreStats {
     pub last_commit: Duration,
     /// Nothing can be written at the moment: the disk is full or failing.
     pub read_only: bool,
+    /// The file had to be read whole to open it. Commits are made so that this is never needed, after a crash neither.
+    pub repaired: bool,
 }
 
 /// The open store. Clones share it; it closes with the last one.
@@ -255,6 +257,7 @@ impl Store {
             largest_group: shared.counts.largest_group.load(Relaxed),
             last_commit: shared.last_commit(),
             read_only: shared.disk.is_held(),
+            repaired: shared.disk.repaired.load(Relaxed),
         }
     }
 

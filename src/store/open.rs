@@ -5,6 +5,7 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 use redb::backends::FileBackend;
 use redb::{Builder, Database, DatabaseError, StorageError, WriteTransaction};
@@ -50,8 +51,10 @@ pub(super) fn held(
     disk.hold().map_err(|source| OpenError::Io { path: path.to_path_buf(), source })?;
     // redb asserts where a damaged file makes no sense to it.
     let opened = catch_unwind(AssertUnwindSafe(|| -> Result<_, OpenError> {
+        let walked = Arc::clone(disk);
         let db = Builder::new()
             .set_cache_size(options.cache_bytes)
+            .set_repair_callback(move |_| walked.repaired.store(true, Relaxed))
             .create_with_backend(DiskHandle(Arc::clone(disk)))
             .map_err(|error| of_database(path, error))?;
         let mut db = db;
