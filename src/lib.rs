@@ -1,2 +1,3 @@
 //! Kurir
 pub mod api;
+pub mod media;
