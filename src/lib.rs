@@ -1,4 +1,5 @@
 //! Kurir: a WhatsApp gateway appliance.
 
 pub mod api;
+pub mod media;
 pub mod store;

@@ -9,14 +9,13 @@
 //! ([`ServeLimits::per_peer`]) the connection is accepted and answered 503 at once, because waiting would put it
 //! in front of the other addresses' clients.
 
-use std::collections::HashMap;
 use std::future::{Future, poll_fn};
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -40,9 +39,11 @@ use tokio_rustls::rustls::ServerConfig;
 use tower::ServiceExt;
 
 mod body;
+mod peers;
 mod stream;
 
 use body::TimedBody;
+use peers::Peers;
 use stream::TimedStream;
 
 /// What one client, and all clients together, may take. Every field has a default for a 512 MB board.
@@ -376,42 +377,6 @@ async fn farewell(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> io::Res
     Ok(())
 }
 
-/// How many connections each address has open. A `std` mutex: it is held for one map operation, never across an await.
-#[derive(Clone, Default)]
-struct Peers(Arc<Mutex<HashMap<IpAddr, usize>>>);
-
-impl Peers {
-    /// A place for one more connection from `address`, given back when dropped.
-    fn admit(&self, address: IpAddr, share: usize) -> Option<Place> {
-        // ::ffff:192.0.2.1 on a dual-stack listener is the same machine as 192.0.2.1.
-        let address = address.to_canonical();
-        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let open = counts.get(&address).copied().unwrap_or(0);
-        if open >= share {
-            return None;
-        }
-        counts.insert(address, open + 1);
-        Some(Place { peers: self.clone(), address })
-    }
-}
-
-struct Place {
-    peers: Peers,
-    address: IpAddr,
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut counts = self.peers.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(open) = counts.get_mut(&self.address) {
-            *open -= 1;
-            if *open == 0 {
-                counts.remove(&self.address);
-            }
-        }
-    }
-}
-
 /// How long to wait after a failed `accept`. Out of file descriptors or memory, the next call fails at once too:
 /// without a pause the loop would spin, and fill the log.
 #[derive(Default)]
@@ -459,21 +424,6 @@ mod tests {
         let text = std::str::from_utf8(REFUSAL).unwrap();
         let (head, body) = text.split_once("\r\n\r\n").unwrap();
         assert!(head.contains(&format!("content-length: {}", body.len())), "{} bytes", body.len());
-    }
-
-    #[test]
-    fn a_place_is_given_back_when_its_connection_ends() {
-        let peers = Peers::default();
-        let v4: IpAddr = "192.0.2.1".parse().unwrap();
-        let mapped: IpAddr = "::ffff:192.0.2.1".parse().unwrap();
-        let first = peers.admit(v4, 2).unwrap();
-        let second = peers.admit(mapped, 2).unwrap();
-        assert!(peers.admit(v4, 2).is_none());
-        assert!(peers.admit("192.0.2.2".parse().unwrap(), 2).is_some());
-        drop(first);
-        let third = peers.admit(v4, 2).unwrap();
-        drop((second, third));
-        assert!(peers.0.lock().unwrap().is_empty());
     }
 
     /// A listener whose first `fail` calls report that the process is out of file descriptors.

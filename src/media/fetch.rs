@@ -1,0 +1,493 @@
+//! Downloading a media URL: into the spool, from where it is allowed, in bounded time.
+//!
+//! On `ureq`, which is in the binary already, on a blocking thread. Its own redirects, proxies and decompression are
+//! off: each hop is checked here like the first, a proxy would look up the host itself and so pass by the check of
+//! its addresses, and an unpacked file could be a thousand times what was counted.
+
+use std::error::Error as StdError;
+use std::io::{self, Read};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use thiserror::Error;
+use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
+use ureq::config::Config;
+use ureq::http::{Response, StatusCode, Uri, header};
+use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
+use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
+use ureq::{Agent, Body, Timeout};
+
+use super::spool::{Fetched, Spool, SpoolError};
+use super::{MAX_MEDIA, address, name, url};
+use crate::media::Cidr;
+
+/// What a download may do and take.
+#[derive(Debug, Clone)]
+pub struct FetchPolicy {
+    /// Blocks of addresses that may be fetched from although they are private, loopback or the box's own.
+    pub allow_private: Vec<Cidr>,
+    /// The largest file, in bytes. Default [`MAX_MEDIA`].
+    pub max_bytes: u64,
+    /// Time for a host's lookup, and again for connecting with its TLS handshake. Default 10 s each.
+    pub connect: Duration,
+    /// Time for all of it: waiting for a free place, every redirect, the whole file. Default 120 s.
+    pub total: Duration,
+    /// Longest silence of the server, and the span in which [`min_bytes`](Self::min_bytes) must come. Default 20 s.
+    pub stall: Duration,
+    /// What must arrive in each [`stall`](Self::stall) of a body, in bytes. Default 20 KiB (1 KiB/s).
+    pub min_bytes: u64,
+    /// Redirects followed. Default 5.
+    pub redirects: u32,
+    /// Places for downloads at the same time; further ones wait.
+    places: Arc<Semaphore>,
+}
+
+impl FetchPolicy {
+    /// The defaults, four downloads at a time, and the blocks of `allow_private` open.
+    #[must_use]
+    pub fn new(allow_private: Vec<Cidr>) -> Self {
+        Self {
+            allow_private,
+            max_bytes: MAX_MEDIA,
+            connect: Duration::from_secs(10),
+            total: Duration::from_secs(120),
+            stall: Duration::from_secs(20),
+            min_bytes: 20 * 1024,
+            redirects: 5,
+            places: Arc::new(Semaphore::new(4)),
+        }
+    }
+
+    /// With another number of downloads at the same time; clones made later share it.
+    #[must_use]
+    pub fn with_parallel(self, parallel: usize) -> Self {
+        Self { places: Arc::new(Semaphore::new(parallel)), ..self }
+    }
+}
+
+/// Why a media URL was not fetched. No text holds more of the URL than its host: paths and queries carry secrets.
+#[derive(Debug, Error)]
+pub enum FetchError {
+    /// It is no URL that could be fetched.
+    #[error("url cannot be fetched: {why}")]
+    BadUrl {
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// Every address of the host is one that must not be fetched from.
+    #[error(
+        "url leads to {host}, whose address is {kind}; only public addresses may be fetched from, unless the \
+         gateway's owner lists the network in KURIR_ALLOW_PRIVATE_FETCH"
+    )]
+    Forbidden {
+        /// The host.
+        host: String,
+        /// Which kind of address it is.
+        kind: &'static str,
+    },
+    /// It answered with a web page.
+    #[error(
+        "url needs a direct link to a file, but {host} answered with a web page (HTML), as links to previews and \
+         sharing pages do"
+    )]
+    Html {
+        /// The host.
+        host: String,
+    },
+    /// The file is larger than allowed.
+    #[error("url's file on {host} is larger than {} MB, the most that can be sent", limit / (1024 * 1024))]
+    TooLarge {
+        /// The host.
+        host: String,
+        /// The limit in bytes.
+        limit: u64,
+    },
+    /// The file is empty.
+    #[error("url's file on {host} is empty")]
+    Empty {
+        /// The host.
+        host: String,
+    },
+    /// It redirects without end.
+    #[error("url redirects more than {limit} times, last to {host}; use the link that it ends at")]
+    Redirects {
+        /// The last host.
+        host: String,
+        /// The limit.
+        limit: u32,
+    },
+    /// The host's name is unknown, or its lookup did not work.
+    #[error("url's host {host} was not found: {why}; check the name, or try again later")]
+    Dns {
+        /// The host.
+        host: String,
+        /// What the system said.
+        why: String,
+    },
+    /// No connection.
+    #[error("url's host {host} cannot be reached: {why}; try again later")]
+    Connect {
+        /// The host.
+        host: String,
+        /// What the system said.
+        why: String,
+    },
+    /// The host did not prove who it is, or TLS failed otherwise.
+    #[error("url's host {host} offers no valid TLS connection: {why}")]
+    Tls {
+        /// The host.
+        host: String,
+        /// What was wrong.
+        why: String,
+    },
+    /// It answered with something other than a file.
+    #[error("url's host {host} answered {status} instead of the file; check the link")]
+    Status {
+        /// The host.
+        host: String,
+        /// The HTTP status.
+        status: u16,
+    },
+    /// It took too long.
+    #[error("url's host {host} was too slow: {phase} took longer than {} s", limit.as_secs_f32())]
+    Slow {
+        /// The host.
+        host: String,
+        /// What took long.
+        phase: &'static str,
+        /// The limit it hit.
+        limit: Duration,
+    },
+    /// The answer broke off, or was no proper HTTP.
+    #[error("url's host {host} sent an answer that cannot be used: {why}")]
+    Broken {
+        /// The host.
+        host: String,
+        /// What was wrong.
+        why: String,
+    },
+    /// Too many downloads are running.
+    #[error("too many downloads are under way, and none ended within {} s; try again later", waited.as_secs_f32())]
+    Busy {
+        /// How long this one waited.
+        waited: Duration,
+    },
+    /// The file could not be kept here.
+    #[error(transparent)]
+    Spool(#[from] SpoolError),
+}
+
+impl FetchError {
+    /// Whether the other server or the network is to blame (which makes a 502), rather than the request (a 4xx).
+    /// [`Busy`](Self::Busy) and the disk are neither: see [`is_local`](Self::is_local).
+    #[must_use]
+    pub fn is_remote(&self) -> bool {
+        matches!(
+            self,
+            Self::Dns { .. }
+                | Self::Connect { .. }
+                | Self::Tls { .. }
+                | Self::Status { .. }
+                | Self::Slow { .. }
+                | Self::Broken { .. }
+        )
+    }
+
+    /// Whether the gateway itself has no room or no time (which makes a 503).
+    #[must_use]
+    pub fn is_local(&self) -> bool {
+        match self {
+            Self::Busy { .. } => true,
+            Self::Spool(e) => !e.is_client(),
+            _ => false,
+        }
+    }
+}
+
+/// Fetches the file behind `url` into `spool`. Dropping the future ends the download.
+///
+/// # Errors
+/// See [`FetchError`]; nothing of the file is kept.
+pub async fn fetch(url: &str, policy: &FetchPolicy, spool: &Spool) -> Result<Fetched, FetchError> {
+    let began = Instant::now();
+    // Before waiting for a place: a mistake is told at once.
+    let uri = url::parse(url)?;
+    let busy = |_| FetchError::Busy { waited: policy.total };
+    let place =
+        tokio::time::timeout(policy.total, policy.places.clone().acquire_owned()).await.map_err(busy)?;
+    let left = Arc::new(AtomicBool::new(false));
+    let download = Download {
+        agent: agent(policy),
+        policy: policy.clone(),
+        deadline: began + policy.total,
+        left: left.clone(),
+    };
+    let _leave = Leave { left, agent: Some(download.agent.clone()) };
+    let spool = spool.clone();
+    let done = spawn_blocking(move || {
+        let done = download.run(uri, &spool);
+        // Held to the very end, also when nobody waits for the result any more.
+        drop(place);
+        done
+    });
+    done.await.unwrap_or_else(|e| Err(SpoolError::Aborted(e.to_string()).into()))
+}
+
+/// Ends the download when its future is dropped: the blocking thread would otherwise sit out its time.
+struct Leave {
+    left: Arc<AtomicBool>,
+    agent: Option<Agent>,
+}
+
+impl Drop for Leave {
+    fn drop(&mut self) {
+        self.left.store(true, Ordering::Relaxed);
+        if let Some(agent) = self.agent.take() {
+            agent.shutdown();
+        }
+    }
+}
+
+/// One agent for each download: its connections end with it, and none is reused past a change of DNS.
+fn agent(policy: &FetchPolicy) -> Agent {
+    let config = Agent::config_builder()
+        .proxy(None)
+        .http_status_as_error(false)
+        .max_redirects(0)
+        .max_redirects_will_error(false)
+        .max_idle_connections(0)
+        .max_response_header_size(32 * 1024)
+        .input_buffer_size(32 * 1024)
+        .output_buffer_size(8 * 1024)
+        .accept_encoding("identity")
+        .user_agent(concat!("Kurir/", env!("CARGO_PKG_VERSION")))
+        .timeout_resolve(Some(policy.connect))
+        .timeout_connect(Some(policy.connect))
+        .timeout_send_request(Some(policy.stall))
+        .timeout_recv_response(Some(policy.stall))
+        .timeout_per_read(Some(policy.stall))
+        .build();
+    Agent::with_parts(
+        config,
+        DefaultConnector::default(),
+        Guard { allow: policy.allow_private.clone(), inner: DefaultResolver::default() },
+    )
+}
+
+/// Looks hosts up and keeps only the addresses that may be fetched from. The connector gets no other ones, so a name
+/// that resolves differently the second time gains nothing.
+#[derive(Debug)]
+struct Guard {
+    allow: Vec<Cidr>,
+    inner: DefaultResolver,
+}
+
+impl Resolver for Guard {
+    fn resolve(
+        &self,
+        uri: &Uri,
+        config: &Config,
+        timeout: NextTimeout,
+    ) -> Result<ResolvedSocketAddrs, ureq::Error> {
+        let found = self.inner.resolve(uri, config, timeout).map_err(|e| match e {
+            ureq::Error::Io(e) => other(FetchError::Dns { host: url::host(uri), why: e.to_string() }),
+            e => e,
+        })?;
+        let mut allowed = self.empty();
+        let mut refused = None;
+        for address in found.iter() {
+            let ip = address.ip();
+            let kind = if self.allow.iter().any(|block| block.contains(ip)) {
+                None
+            } else {
+                address::forbidden(ip).or_else(|| address::is_own(ip).then_some("the gateway's own"))
+            };
+            match kind {
+                None => allowed.push(*address),
+                Some(kind) => refused = Some(kind),
+            }
+        }
+        match refused {
+            Some(kind) if allowed.is_empty() => {
+                Err(other(FetchError::Forbidden { host: url::host(uri), kind }))
+            }
+            _ => Ok(allowed),
+        }
+    }
+}
+
+fn other(e: FetchError) -> ureq::Error {
+    ureq::Error::Other(Box::new(e))
+}
+
+struct Download {
+    agent: Agent,
+    policy: FetchPolicy,
+    deadline: Instant,
+    left: Arc<AtomicBool>,
+}
+
+impl Download {
+    fn run(&self, mut uri: Uri, spool: &Spool) -> Result<Fetched, FetchError> {
+        for _ in 0..=self.policy.redirects {
+            let host = url::host(&uri);
+            let answer = self.ask(&uri).map_err(|e| self.explain(&host, e))?;
+            let location = answer.headers().get(header::LOCATION);
+            match (answer.status(), location) {
+                (StatusCode::OK, _) => return self.receive(&uri, answer, spool),
+                (status, Some(location)) if is_redirect(status) => {
+                    uri = url::join(&uri, &String::from_utf8_lossy(location.as_bytes()))?;
+                }
+                (status, _) => return Err(FetchError::Status { host, status: status.as_u16() }),
+            }
+        }
+        Err(FetchError::Redirects { host: url::host(&uri), limit: self.policy.redirects })
+    }
+
+    fn ask(&self, uri: &Uri) -> Result<Response<Body>, ureq::Error> {
+        let remaining = self.deadline.saturating_duration_since(Instant::now());
+        if remaining.is_zero() {
+            return Err(ureq::Error::Timeout(Timeout::Global));
+        }
+        self.agent.get(uri).config().timeout_global(Some(remaining)).build().call()
+    }
+
+    fn receive(&self, uri: &Uri, answer: Response<Body>, spool: &Spool) -> Result<Fetched, FetchError> {
+        let host = url::host(uri);
+        let header = |name| answer.headers().get(name).and_then(|value| value.to_str().ok());
+        if header(header::CONTENT_TYPE).is_some_and(is_page) {
+            return Err(FetchError::Html { host });
+        }
+        if header(header::CONTENT_ENCODING)
+            .is_some_and(|coding| !coding.trim().eq_ignore_ascii_case("identity"))
+        {
+            let why = "it is compressed although that was not asked for".to_owned();
+            return Err(FetchError::Broken { host, why });
+        }
+        let limit = self.policy.max_bytes;
+        let announced = header(header::CONTENT_LENGTH).and_then(|length| length.trim().parse::<u64>().ok());
+        if announced.is_some_and(|length| length > limit) {
+            return Err(FetchError::TooLarge { host, limit });
+        }
+        let filename = header(header::CONTENT_DISPOSITION)
+            .and_then(name::from_disposition)
+            .or_else(|| url::file_name(uri));
+
+        let mut writer = spool.writer(limit)?;
+        let mut body = answer.into_body().into_reader();
+        let mut chunk = vec![0; 32 * 1024];
+        let mut span = (Instant::now(), 0);
+        loop {
+            let length = match body.read(&mut chunk) {
+                Ok(0) => break,
+                Ok(length) => length,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+                Err(e) => return Err(self.explain(&host, e.into())),
+            };
+            match writer.write(&chunk[..length]) {
+                Err(SpoolError::TooLarge { limit }) => return Err(FetchError::TooLarge { host, limit }),
+                written => written?,
+            }
+            if self.left.load(Ordering::Relaxed) {
+                break;
+            }
+            // ureq cuts silence; this cuts a trickle.
+            span.1 += length as u64;
+            if span.0.elapsed() >= self.policy.stall {
+                if span.1 < self.policy.min_bytes {
+                    return Err(FetchError::Slow {
+                        host,
+                        phase: "a small part of the file",
+                        limit: self.policy.stall,
+                    });
+                }
+                span = (Instant::now(), 0);
+            }
+        }
+        if self.left.load(Ordering::Relaxed) {
+            // A connection that was shut down looks like a file that has ended.
+            return Err(FetchError::Broken { host, why: "the download was given up".to_owned() });
+        }
+        let fetched = match writer.finish(filename) {
+            Err(SpoolError::Empty) => return Err(FetchError::Empty { host }),
+            fetched => fetched?,
+        };
+        if matches!(fetched.mime, "text/html" | "application/xhtml+xml") {
+            return Err(FetchError::Html { host });
+        }
+        Ok(fetched)
+    }
+
+    fn explain(&self, host: &str, e: ureq::Error) -> FetchError {
+        use io::ErrorKind as K;
+        let host = host.to_owned();
+        match e {
+            ureq::Error::Other(e) => match e.downcast::<FetchError>() {
+                Ok(e) => *e,
+                Err(e) => FetchError::Broken { host, why: e.to_string() },
+            },
+            ureq::Error::Timeout(Timeout::Resolve) => {
+                FetchError::Dns { host, why: "no answer in time".to_owned() }
+            }
+            ureq::Error::Timeout(Timeout::Connect) => {
+                FetchError::Connect { host, why: "no connection in time".to_owned() }
+            }
+            ureq::Error::Timeout(Timeout::Global | Timeout::PerCall) => {
+                FetchError::Slow { host, phase: "the whole download", limit: self.policy.total }
+            }
+            ureq::Error::Timeout(Timeout::RecvResponse) => {
+                FetchError::Slow { host, phase: "the beginning of the answer", limit: self.policy.stall }
+            }
+            ureq::Error::Timeout(_) => {
+                FetchError::Slow { host, phase: "the next part of the answer", limit: self.policy.stall }
+            }
+            ureq::Error::HostNotFound => FetchError::Dns { host, why: "no address".to_owned() },
+            ureq::Error::ConnectionFailed => FetchError::Connect { host, why: "no connection".to_owned() },
+            ureq::Error::BadUri(_) | ureq::Error::Http(_) => {
+                FetchError::BadUrl { why: "it is not a well-formed link" }
+            }
+            ureq::Error::Tls(why) => FetchError::Tls { host, why: why.to_owned() },
+            ureq::Error::Rustls(e) => FetchError::Tls { host, why: e.to_string() },
+            // rustls reports a failed handshake through the connection's own errors.
+            ureq::Error::Io(e) if e.kind() == K::InvalidData => FetchError::Tls { host, why: innermost(&e) },
+            ureq::Error::Io(e)
+                if matches!(
+                    e.kind(),
+                    K::ConnectionRefused
+                        | K::HostUnreachable
+                        | K::NetworkUnreachable
+                        | K::TimedOut
+                        | K::AddrNotAvailable
+                ) =>
+            {
+                FetchError::Connect { host, why: e.to_string() }
+            }
+            ureq::Error::Io(e) => FetchError::Broken { host, why: e.to_string() },
+            e => FetchError::Broken { host, why: e.to_string() },
+        }
+    }
+}
+
+fn innermost(e: &io::Error) -> String {
+    e.get_ref().map_or_else(
+        || e.to_string(),
+        |inner| {
+            let mut last: &(dyn StdError + 'static) = inner;
+            while let Some(next) = last.source() {
+                last = next;
+            }
+            last.to_string()
+        },
+    )
+}
+
+fn is_redirect(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308)
+}
+
+fn is_page(content_type: &str) -> bool {
+    let kind = content_type.split(';').next().unwrap_or_default().trim();
+    ["text/html", "application/xhtml+xml"].iter().any(|page| kind.eq_ignore_ascii_case(page))
+}

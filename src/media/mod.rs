@@ -1,0 +1,23 @@
+//! Media on its way to the outbox: fetched from a URL or taken from a request, always streamed to a file, always
+//! bounded, and known by its content rather than by what it says it is.
+
+mod address;
+mod base64;
+mod containers;
+mod dimensions;
+mod fetch;
+mod kind;
+mod name;
+mod sniff;
+mod spool;
+mod url;
+
+pub use address::{Cidr, CidrError, forbidden};
+pub use dimensions::dimensions;
+pub use fetch::{FetchError, FetchPolicy, fetch};
+pub use kind::{KindError, MediaKind, MediaType, kind_of};
+pub use sniff::{Sniffed, sniff, sniff_head};
+pub use spool::{Fetched, Spool, SpoolError, SpoolWriter, Stored};
+
+/// The largest media that the dialects take, in bytes (50 MB).
+pub const MAX_MEDIA: u64 = 50 * 1024 * 1024;

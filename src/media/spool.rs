@@ -1,0 +1,470 @@
+//! Where media lies: `spool/` for what is still being received, `media/` for what an accepted message needs.
+//!
+//! Both count towards one limit in bytes: a queue that cannot be sent must not fill the SD card. A file moves from
+//! one folder to the other by a rename, so `media/` never holds half a file.
+
+use std::error::Error;
+use std::fs::{self, File};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt};
+use tempfile::{NamedTempFile, TempPath};
+use thiserror::Error;
+use tokio::task::spawn_blocking;
+
+use super::dimensions::dimensions;
+use super::sniff::{Sniffed, sniff};
+use super::{base64, containers, name};
+
+/// How much of an image is searched for its size; beyond it lie only cameras' larger previews.
+const IMAGE_HEAD: usize = 256 * 1024;
+/// Chunks of an upload are gathered to about this size, so that each costs the disk one write.
+const GATHER: usize = 128 * 1024;
+const DEFAULT_LIMIT: u64 = 512 * 1024 * 1024;
+
+/// Why media could not be kept.
+#[derive(Debug, Error)]
+pub enum SpoolError {
+    /// More than one message may carry.
+    #[error("the media is larger than {} MB; send a smaller file or a link to it", limit / (1024 * 1024))]
+    TooLarge {
+        /// The limit in bytes.
+        limit: u64,
+    },
+    /// Nothing came.
+    #[error("the media is empty")]
+    Empty,
+    /// The text is no Base64.
+    #[error("the media's data is not Base64: {0}")]
+    BadBase64(String),
+    /// The request ended or failed before the media was complete.
+    #[error("the upload broke off: {0}")]
+    Broken(String),
+    /// The spool's limit is reached by other media.
+    #[error(
+        "the media spool is full ({used} of {limit} bytes, most of it waiting to be sent); try again when the queue \
+         has shrunk"
+    )]
+    Full {
+        /// Bytes in use.
+        used: u64,
+        /// The limit in bytes.
+        limit: u64,
+    },
+    /// The gateway is going down, or failed inside.
+    #[error("the media could not be kept: {0}")]
+    Aborted(String),
+    /// An id that cannot be a file's name.
+    #[error("`{0}` cannot name stored media: only letters, digits, `-` and `_`, at most 64 of them")]
+    BadId(String),
+    /// The disk.
+    #[error("{what} {}: {source}", path.display())]
+    Disk {
+        /// What was being done.
+        what: &'static str,
+        /// With which file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+impl SpoolError {
+    /// Whether the client can put it right by sending something else.
+    #[must_use]
+    pub fn is_client(&self) -> bool {
+        matches!(self, Self::TooLarge { .. } | Self::Empty | Self::BadBase64(_) | Self::Broken(_))
+    }
+
+    fn disk(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Disk { what, path, source }
+    }
+}
+
+/// The two folders. Cheap to clone; clones share the limit.
+#[derive(Debug, Clone)]
+pub struct Spool(Arc<Folders>);
+
+#[derive(Debug)]
+struct Folders {
+    incoming: PathBuf,
+    kept: PathBuf,
+    limit: u64,
+    used: AtomicU64,
+}
+
+impl Spool {
+    /// Opens (or makes) `spool/` and `media/` under `data`, with a limit of 512 MB for both together. What a crash
+    /// left in `spool/` belongs to requests that were never accepted, and is removed.
+    ///
+    /// # Errors
+    /// The folders cannot be made or read.
+    pub fn open(data: &Path) -> Result<Self, SpoolError> {
+        Self::open_with(data, DEFAULT_LIMIT)
+    }
+
+    /// [`Spool::open`] with another limit, in bytes. If `media/` already holds more, nothing new is taken until it
+    /// has shrunk.
+    ///
+    /// # Errors
+    /// As for [`Spool::open`].
+    pub fn open_with(data: &Path, limit: u64) -> Result<Self, SpoolError> {
+        let (incoming, kept) = (data.join("spool"), data.join("media"));
+        for folder in [&incoming, &kept] {
+            fs::create_dir_all(folder).map_err(SpoolError::disk("cannot make the folder", folder))?;
+        }
+        for entry in files(&incoming)? {
+            fs::remove_file(&entry).map_err(SpoolError::disk("cannot remove the leftover", &entry))?;
+        }
+        let mut used = 0;
+        for entry in files(&kept)? {
+            used += fs::metadata(&entry).map_err(SpoolError::disk("cannot read", &entry))?.len();
+        }
+        Ok(Self(Arc::new(Folders { incoming, kept, limit, used: AtomicU64::new(used) })))
+    }
+
+    /// Bytes in use: being received, waiting to be accepted, and kept.
+    #[must_use]
+    pub fn used(&self) -> u64 {
+        self.0.used.load(Ordering::Relaxed)
+    }
+
+    /// A file to write media of at most `max` bytes into. Blocks on the disk, as the writer's methods do.
+    ///
+    /// # Errors
+    /// The file cannot be made.
+    pub fn writer(&self, max: u64) -> Result<SpoolWriter, SpoolError> {
+        let file = tempfile::Builder::new()
+            .prefix("in-")
+            .tempfile_in(&self.0.incoming)
+            .map_err(SpoolError::disk("cannot make a file in", &self.0.incoming))?;
+        let share = Share { spool: self.clone(), bytes: 0 };
+        Ok(SpoolWriter { file, share, max })
+    }
+
+    /// Takes media from Base64 text: standard or URL-safe, padded or not, white space ignored, also as a `data:`
+    /// URL.
+    ///
+    /// # Errors
+    /// Not Base64, empty, more than `max` bytes, or no room.
+    pub async fn from_base64(
+        &self,
+        text: String,
+        filename: Option<String>,
+        max: u64,
+    ) -> Result<Fetched, SpoolError> {
+        let spool = self.clone();
+        blocking(move || {
+            let mut decoder = base64::decoder(&text)?;
+            let mut writer = spool.writer(max)?;
+            let mut chunk = vec![0; 48 * 1024];
+            loop {
+                let length = decoder.read(&mut chunk).map_err(|e| SpoolError::BadBase64(e.to_string()))?;
+                if length == 0 {
+                    return writer.finish(filename);
+                }
+                writer.write(&chunk[..length])?;
+            }
+        })
+        .await
+    }
+
+    /// Takes media from a stream of chunks, such as one field of a multipart request. At most 128 KiB and one chunk
+    /// are in memory.
+    ///
+    /// # Errors
+    /// The stream fails, is empty or brings more than `max` bytes, or there is no room.
+    pub async fn from_stream<S, E>(
+        &self,
+        mut stream: S,
+        filename: Option<String>,
+        max: u64,
+    ) -> Result<Fetched, SpoolError>
+    where
+        S: Stream<Item = Result<Bytes, E>> + Unpin,
+        E: Error,
+    {
+        let spool = self.clone();
+        let mut writer = blocking(move || spool.writer(max)).await?;
+        let mut gathered: Vec<u8> = Vec::new();
+        let mut more = true;
+        while more {
+            match stream.next().await {
+                Some(Ok(chunk)) => gathered.extend_from_slice(&chunk),
+                Some(Err(e)) => return Err(SpoolError::Broken(chain(&e))),
+                None => more = false,
+            }
+            if gathered.len() >= GATHER || !more {
+                (writer, gathered) = blocking(move || {
+                    writer.write(&gathered)?;
+                    gathered.clear();
+                    Ok((writer, gathered))
+                })
+                .await?;
+            }
+        }
+        blocking(move || writer.finish(filename)).await
+    }
+
+    /// Where the media of the accepted message `id` lies.
+    ///
+    /// # Errors
+    /// `id` cannot be a file's name.
+    pub fn path(&self, id: &str) -> Result<PathBuf, SpoolError> {
+        let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
+        if (1..=64).contains(&id.len()) && id.bytes().all(plain) {
+            Ok(self.0.kept.join(id))
+        } else {
+            Err(SpoolError::BadId(id.chars().take(80).collect()))
+        }
+    }
+
+    /// Removes the media of a message that needs it no longer. Removing it twice is no error.
+    ///
+    /// # Errors
+    /// `id` is no id, or the disk refuses.
+    pub async fn remove(&self, id: &str) -> Result<(), SpoolError> {
+        let (spool, path) = (self.clone(), self.path(id)?);
+        blocking(move || spool.remove_file(&path)).await
+    }
+
+    fn remove_file(&self, path: &Path) -> Result<(), SpoolError> {
+        let length = match fs::metadata(path) {
+            Ok(metadata) => metadata.len(),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(e) => return Err(SpoolError::disk("cannot read", path)(e)),
+        };
+        match fs::remove_file(path) {
+            Ok(()) => self.give_back(length),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            Err(e) => return Err(SpoolError::disk("cannot remove", path)(e)),
+        }
+        Ok(())
+    }
+
+    /// Removes the media of every message that `keep` does not know, and tells how many. For the start: a crash
+    /// between keeping media and accepting its message, or between sending it and removing its media, leaves some.
+    /// Blocks on the disk.
+    ///
+    /// # Errors
+    /// The disk refuses.
+    pub fn sweep(&self, keep: impl Fn(&str) -> bool) -> Result<usize, SpoolError> {
+        let mut removed = 0;
+        for path in files(&self.0.kept)? {
+            let known = path.file_name().and_then(|name| name.to_str()).is_some_and(&keep);
+            if !known {
+                self.remove_file(&path)?;
+                removed += 1;
+            }
+        }
+        Ok(removed)
+    }
+
+    fn give_back(&self, bytes: u64) {
+        self.0.used.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
+/// The files, not the folders, in a folder.
+fn files(folder: &Path) -> Result<Vec<PathBuf>, SpoolError> {
+    let list = || -> io::Result<Vec<PathBuf>> {
+        let mut found = Vec::new();
+        for entry in fs::read_dir(folder)? {
+            let entry = entry?;
+            if entry.file_type()?.is_file() {
+                found.push(entry.path());
+            }
+        }
+        Ok(found)
+    };
+    list().map_err(SpoolError::disk("cannot list", folder))
+}
+
+/// Bytes taken from the spool's limit, given back when dropped.
+#[derive(Debug)]
+struct Share {
+    spool: Spool,
+    bytes: u64,
+}
+
+impl Share {
+    fn grow(&mut self, by: u64) -> Result<(), SpoolError> {
+        let folders = &self.spool.0;
+        let fits = |used: u64| used.checked_add(by).filter(|used| *used <= folders.limit);
+        match folders.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits) {
+            Ok(_) => {
+                self.bytes += by;
+                Ok(())
+            }
+            Err(used) => Err(SpoolError::Full { used, limit: folders.limit }),
+        }
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.spool.give_back(self.bytes);
+    }
+}
+
+/// Media being received. Dropping it removes the file.
+#[derive(Debug)]
+pub struct SpoolWriter {
+    file: NamedTempFile,
+    share: Share,
+    max: u64,
+}
+
+impl SpoolWriter {
+    /// Bytes written so far.
+    #[must_use]
+    pub fn written(&self) -> u64 {
+        self.share.bytes
+    }
+
+    /// Appends. Blocks on the disk.
+    ///
+    /// # Errors
+    /// Too much for one message or for the spool, or the disk refuses.
+    pub fn write(&mut self, bytes: &[u8]) -> Result<(), SpoolError> {
+        let length = bytes.len() as u64;
+        if self.share.bytes.saturating_add(length) > self.max {
+            return Err(SpoolError::TooLarge { limit: self.max });
+        }
+        self.share.grow(length)?;
+        self.file.write_all(bytes).map_err(SpoolError::disk("cannot write", self.file.path()))
+    }
+
+    /// Ends the file and looks at what it is. `filename` is what the sender called it, if anything. Blocks on the
+    /// disk.
+    ///
+    /// # Errors
+    /// Nothing was written, or the disk refuses.
+    pub fn finish(self, filename: Option<String>) -> Result<Fetched, SpoolError> {
+        if self.share.bytes == 0 {
+            return Err(SpoolError::Empty);
+        }
+        let (mut file, path) = self.file.into_parts();
+        let mut look = || -> io::Result<_> {
+            let sniffed = sniff(&mut file)?;
+            let size = if sniffed.mime.starts_with("image/") {
+                dimensions(&containers::read_at(&mut file, 0, IMAGE_HEAD)?)
+            } else {
+                None
+            };
+            file.seek(SeekFrom::Start(0))?;
+            Ok((sniffed, size))
+        };
+        let (sniffed, dimensions) = look().map_err(SpoolError::disk("cannot read", &path))?;
+        let filename = filename.and_then(|filename| name::clean(&filename));
+        let Sniffed { mime, extension } = match &filename {
+            Some(filename) => sniffed.named(filename),
+            None => sniffed,
+        };
+        let filename = name::complete(filename, extension);
+        Ok(Fetched {
+            file: path,
+            size: self.share.bytes,
+            mime,
+            extension,
+            filename,
+            dimensions,
+            share: self.share,
+        })
+    }
+}
+
+/// Media that is complete, in a file of its own. Dropping it removes the file.
+#[derive(Debug)]
+pub struct Fetched {
+    /// The file.
+    pub file: TempPath,
+    /// Its size in bytes; never 0.
+    pub size: u64,
+    /// Its type by content.
+    pub mime: &'static str,
+    /// The usual extension for that type, without a dot.
+    pub extension: &'static str,
+    /// The name that the sender gave it, made safe and completed with an extension; else `file.` and one.
+    pub filename: String,
+    /// Width and height in pixels, of an image.
+    pub dimensions: Option<(u32, u32)>,
+    share: Share,
+}
+
+/// Media that a message is about to be accepted with; it stays until [`Spool::remove`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stored {
+    /// The message's id, and the file's name.
+    pub id: String,
+    /// The file.
+    pub path: PathBuf,
+    /// Its size in bytes.
+    pub size: u64,
+    /// Its type by content.
+    pub mime: &'static str,
+    /// What the recipient sees as its name.
+    pub filename: String,
+    /// Width and height in pixels, of an image.
+    pub dimensions: Option<(u32, u32)>,
+}
+
+impl Fetched {
+    /// Moves the file to `media/<id>` and returns once file and folder are on the disk, so that a message accepted
+    /// after it has its media whatever happens.
+    ///
+    /// # Errors
+    /// `id` is no id, or the disk refuses; then the file is gone.
+    pub async fn persist(self, id: &str) -> Result<Stored, SpoolError> {
+        let path = self.share.spool.path(id)?;
+        let id = id.to_owned();
+        blocking(move || {
+            let Self { file, size, mime, extension: _, filename, dimensions, mut share } = self;
+            File::open(&file)
+                .and_then(|file| file.sync_all())
+                .map_err(SpoolError::disk("cannot write to disk", &file))?;
+            let replaced = fs::metadata(&path).map_or(0, |old| old.len());
+            file.persist(&path).map_err(|e| SpoolError::disk("cannot move media to", &path)(e.error))?;
+            // The bytes stay in use, now until `remove`.
+            share.bytes = replaced;
+            let folder = &share.spool.0.kept;
+            if let Err(e) = File::open(folder).and_then(|folder| folder.sync_all()) {
+                let _ = share.spool.remove_file(&path);
+                return Err(SpoolError::disk("cannot write to disk", folder)(e));
+            }
+            Ok(Stored { id, path, size, mime, filename, dimensions })
+        })
+        .await
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, SpoolError> + Send + 'static,
+) -> Result<T, SpoolError> {
+    match spawn_blocking(work).await {
+        Ok(done) => done,
+        // Cancelled (the runtime is going down) or panicked: either way the media is not there.
+        Err(e) => Err(SpoolError::Aborted(e.to_string())),
+    }
+}
+
+fn chain(e: &dyn Error) -> String {
+    let mut text = e.to_string();
+    let mut next = e.source();
+    while let Some(e) = next {
+        let cause = e.to_string();
+        if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+        next = e.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests;
