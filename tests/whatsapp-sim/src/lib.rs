@@ -5,3 +5,4 @@ pub mod faults;
 pub mod inbox;
 pub mod media;
 pub mod stats;
+pub mod tls;
