@@ -175,6 +175,15 @@ pub fn encrypt(plain: &[u8], media_type: MediaType) -> Result<Encrypted, MediaEr
 
 /// Fetches a message's medium from the host and decrypts it, as the phone that received the message does.
 pub async fn open(store: &Arc<MediaStore>, media: MediaRef) -> Result<Bytes, MediaError> {
+    let store = Arc::clone(store);
+    // A few hundred megabytes a second: too long for a thread that has sockets to serve.
+    tokio::task::spawn_blocking(move || open_blocking(&store, &media).map(Bytes::from))
+        .await
+        .map_err(|e| MediaError::Store(e.to_string()))?
+}
+
+/// As [`open`], on the caller's thread.
+pub fn open_blocking(store: &MediaStore, media: &MediaRef) -> Result<Vec<u8>, MediaError> {
     let path = media.direct_path.clone().ok_or(MediaError::Missing("directPath"))?;
     let (kind, file) = match store.by_path(&path) {
         Ok(found) => found,
@@ -184,10 +193,7 @@ pub async fn open(store: &Arc<MediaStore>, media: MediaRef) -> Result<Bytes, Med
     if kind != media.media_type.mms_type() {
         return Err(MediaError::OtherKind { said: media.media_type.mms_type(), uploaded: kind });
     }
-    // A few hundred megabytes a second: too long for a thread that has sockets to serve.
-    tokio::task::spawn_blocking(move || decrypt(&file, &media).map(Bytes::from))
-        .await
-        .map_err(|e| MediaError::Store(e.to_string()))?
+    decrypt(&file, media)
 }
 
 /// Encrypts a file and puts it on the host, as a phone that sends it does.
