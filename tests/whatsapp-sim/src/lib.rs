@@ -33,3 +33,4 @@ pub use adv::QrError;
 pub use error::SimError;
 pub use phone::PhoneReceipt;
 pub use sim::{PhoneInfo, Sim, SimConfig};
+pub mod tls;
