@@ -1,5 +1,14 @@
-//! Kurir: a WhatsApp gateway appliance.
+//! Kurir: a WhatsApp gateway that ships as a plug-in office appliance.
+//!
+//! The parts, lowest first; imports go up this list and never down: [`store`], then [`media`], [`session`] and
+//! [`outbox`], then [`api`], then [`gateway`], which builds them all and is the only one that knows them all.
 
 pub mod api;
+pub mod config;
+pub mod gateway;
+mod ids;
+pub mod log;
 pub mod media;
+pub mod outbox;
+pub mod session;
 pub mod store;

@@ -1,1 +1,216 @@
-fn main() {}
+//! The command line, nothing else.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::{Parser, Subcommand};
+use kurir::api::control::{self, NewKey};
+use kurir::api::keys::{DEFAULT_ACCOUNT, Keys};
+use kurir::api::qr;
+use kurir::config::Config;
+use kurir::gateway::{self, Gateway};
+use kurir::session::{Session, Status};
+use kurir::store::{OpenError, Store};
+use serde_json::{Value, json};
+
+const VERSION: &str = if cfg!(feature = "sim") {
+    concat!(
+        env!("CARGO_PKG_VERSION"),
+        " (feature sim: WhatsApp's certificate chain is not checked; never release this)"
+    )
+} else {
+    env!("CARGO_PKG_VERSION")
+};
+
+/// A WhatsApp gateway for the office network.
+#[derive(Parser)]
+#[command(name = "kurir", version = VERSION)]
+struct Arguments {
+    /// The configuration file; without it, kurir.toml in the data folder.
+    #[arg(long, global = true)]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the gateway.
+    Serve,
+    /// Print the commented configuration with the values in force.
+    Config,
+    /// Make, list and remove API keys.
+    #[command(subcommand)]
+    Key(KeyCommand),
+    /// Print the state of the running gateway.
+    Status,
+}
+
+#[derive(Subcommand)]
+enum KeyCommand {
+    /// Make a key and print it once.
+    New {
+        /// What it is for, such as the name of the application.
+        #[arg(long)]
+        name: String,
+        /// The account whose sessions it may use.
+        #[arg(long, default_value = DEFAULT_ACCOUNT)]
+        account: String,
+        /// It may use every account's sessions.
+        #[arg(long)]
+        admin: bool,
+    },
+    /// List the keys, without the keys themselves.
+    List,
+    /// Remove a key by its id.
+    Remove {
+        /// The id that `kurir key list` shows.
+        id: String,
+    },
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match run(arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("kurir: {e:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: Arguments) -> anyhow::Result<()> {
+    let config = Config::load(arguments.config.as_deref(), |name| std::env::var(name).ok())?;
+    if matches!(arguments.command, Command::Config) {
+        print!("{}", config.to_commented_toml());
+        return Ok(());
+    }
+    kurir::log::init(&config.log);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(std::thread::available_parallelism().map_or(2, |n| n.get().clamp(2, 4)))
+        .max_blocking_threads(32)
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    runtime.block_on(async {
+        match arguments.command {
+            Command::Serve => serve(&config).await,
+            Command::Key(command) => key(&config, command).await,
+            Command::Status => status(&config).await,
+            Command::Config => Ok(()),
+        }
+    })
+}
+
+async fn serve(config: &Config) -> anyhow::Result<()> {
+    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+    let gateway = Gateway::start(config).await?;
+    println!("Kurir {VERSION} is listening on http://{}", gateway.address());
+    if !gateway.keys().any() {
+        println!("No API key exists yet: run `kurir key new --name NAME` in another terminal.");
+    }
+    if gateway.registry().list().is_empty() {
+        gateway.registry().create("Kurir", DEFAULT_ACCOUNT).await?;
+    }
+    for session in gateway.registry().list() {
+        tokio::spawn(show_pairing(session));
+    }
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = tokio::signal::ctrl_c() => {}
+    }
+    println!("Stopping.");
+    gateway.shutdown().await;
+    Ok(())
+}
+
+/// Prints the QR codes of a session that starts unpaired, and that it is paired.
+async fn show_pairing(session: Session) {
+    let mut changes = session.watch();
+    let mut shown = None;
+    loop {
+        let snapshot = changes.borrow_and_update().clone();
+        let code = snapshot.qr.map(|code| code.text);
+        if code != shown {
+            if let Some(Ok(picture)) = code.as_deref().map(qr::terminal) {
+                println!(
+                    "\nScan with WhatsApp > Linked devices (WhatsApp > Perangkat tertaut), session {}:",
+                    session.no()
+                );
+                println!("{picture}");
+            }
+            shown = code;
+        }
+        match snapshot.status {
+            Status::Connected => {
+                println!("Session {} is connected. Session id for the API: {}", session.no(), session.id());
+                return;
+            }
+            Status::Disconnected => println!("Session {}: {}", session.no(), snapshot.reason.advice()),
+            Status::Connecting | Status::Qr => {}
+        }
+        if changes.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// The keys of the store, if no gateway runs; `None`: one does.
+fn offline_keys(config: &Config) -> anyhow::Result<Option<Keys>> {
+    gateway::create_data_dir(config)?;
+    match Store::open(&config.store_path(), &gateway::store_options(config)) {
+        Ok(store) => Ok(Some(Keys::open(store, None)?)),
+        Err(OpenError::InUse { .. }) => Ok(None),
+        Err(e) => Err(e.into()),
+    }
+}
+
+async fn key(config: &Config, command: KeyCommand) -> anyhow::Result<()> {
+    let socket = config.control_path();
+    let offline = offline_keys(config)?;
+    match command {
+        KeyCommand::New { name, account, admin } => {
+            let key = match &offline {
+                Some(keys) => keys.create(&name, &account, admin).await?,
+                None => {
+                    let new = serde_json::to_value(NewKey { name, account, admin })?;
+                    let answer = control::call(&socket, "POST", "/keys", Some(new)).await?;
+                    answer["key"].as_str().context("the running gateway gave no key")?.to_owned()
+                }
+            };
+            println!("{key}");
+            eprintln!("This key is shown once. Keep it safe; Kurir stores only a hash of it.");
+        }
+        KeyCommand::List => {
+            let rows = match &offline {
+                Some(keys) => control::describe(keys),
+                None => control::call(&socket, "GET", "/keys", None).await?,
+            };
+            for row in rows.as_array().into_iter().flatten() {
+                let text = |field: &str| row[field].as_str().unwrap_or_default().to_owned();
+                let admin = if row["admin"] == json!(true) { "admin" } else { "" };
+                println!("{}  {:<12} {:<5} {}", text("id"), text("account"), admin, text("name"));
+            }
+        }
+        KeyCommand::Remove { id } => {
+            match &offline {
+                Some(keys) => anyhow::ensure!(keys.remove(&id).await?, "there is no key {id}"),
+                None => {
+                    control::call(&socket, "DELETE", &format!("/keys/{id}"), None).await?;
+                }
+            }
+            println!("Removed {id}.");
+        }
+    }
+    Ok(())
+}
+
+async fn status(config: &Config) -> anyhow::Result<()> {
+    let answer: Value = control::call(&config.control_path(), "GET", "/status", None)
+        .await
+        .context("is the gateway running? (`kurir serve`)")?;
+    println!("{}", serde_json::to_string_pretty(&answer)?);
+    Ok(())
+}

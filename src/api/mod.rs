@@ -1,3 +1,96 @@
-//! The HTTP side: the accept loop, and one file per dialect.
+//! The HTTP API: one file per dialect, on one router.
 
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::Router;
+use axum::extract::{ConnectInfo, Request};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use serde_json::json;
+
+pub mod control;
+mod health;
+pub mod keys;
+mod mpwa;
+mod params;
+pub mod phone;
+pub mod qr;
+mod send;
 pub mod serve;
+mod sessions;
+
+use crate::media::{FetchPolicy, Spool};
+use crate::outbox::Outbox;
+use crate::session::Registry;
+use crate::store::Store;
+use keys::{Caller, Denied, Keys};
+
+/// What the handlers share.
+pub struct Shared {
+    /// The store, for the readiness check.
+    pub store: Store,
+    /// API keys.
+    pub keys: Keys,
+    /// Sessions.
+    pub registry: Registry,
+    /// The send queue.
+    pub outbox: Outbox,
+    /// Where files arrive.
+    pub spool: Spool,
+    /// What media URLs may point at.
+    pub fetch: FetchPolicy,
+    /// Replaces a leading `0` in phone numbers; empty: nothing does.
+    pub country_code: String,
+    /// The data folder, for messages to people.
+    pub data_dir: PathBuf,
+}
+
+/// State of the router.
+pub type Api = Arc<Shared>;
+
+/// Every route that applications may call.
+pub fn router(api: Api) -> Router {
+    Router::new()
+        .route("/healthz", get(health::healthz))
+        .route("/readyz", get(health::readyz))
+        .merge(mpwa::routes())
+        .merge(sessions::routes())
+        .fallback(not_found)
+        .method_not_allowed_fallback(method_not_allowed)
+        .with_state(api)
+}
+
+async fn not_found(request: Request) -> Response {
+    let message = format!("There is nothing at {}.", request.uri().path());
+    let body = json!({"success": false, "status": false, "error": "Not Found", "message": message});
+    (StatusCode::NOT_FOUND, axum::Json(body)).into_response()
+}
+
+async fn method_not_allowed(request: Request) -> Response {
+    let message = format!("{} does not take {}.", request.uri().path(), request.method());
+    let body = json!({"success": false, "status": false, "error": "Method Not Allowed", "message": message});
+    (StatusCode::METHOD_NOT_ALLOWED, axum::Json(body)).into_response()
+}
+
+/// The client's address; loopback where the connection has none.
+fn peer(request: &Request) -> IpAddr {
+    request
+        .extensions()
+        .get::<ConnectInfo<SocketAddr>>()
+        .map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |ConnectInfo(address)| address.ip())
+}
+
+/// The key in `X-API-Key`.
+fn header_key(headers: &HeaderMap) -> Option<&str> {
+    headers.get("x-api-key").and_then(|value| value.to_str().ok())
+}
+
+impl Shared {
+    fn authenticate(&self, key: Option<&str>, from: IpAddr) -> Result<Caller, Denied> {
+        self.keys.check(key, from, Instant::now())
+    }
+}

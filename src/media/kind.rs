@@ -6,7 +6,8 @@ use std::str::FromStr;
 use thiserror::Error;
 
 /// A kind of media message, in WhatsApp's own words.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum MediaKind {
     /// Shown in the chat.
     Image,

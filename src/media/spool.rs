@@ -134,6 +134,12 @@ impl Spool {
         self.0.used.load(Ordering::Relaxed)
     }
 
+    /// Where a file may lie that lives no longer than this process: what is left there is removed at the next start.
+    #[must_use]
+    pub fn scratch(&self) -> &Path {
+        &self.0.incoming
+    }
+
     /// A file to write media of at most `max` bytes into. Blocks on the disk, as the writer's methods do.
     ///
     /// # Errors

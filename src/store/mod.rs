@@ -11,11 +11,12 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use redb::{ReadTransaction, StorageBackend, WriteTransaction};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 pub mod account;
 mod disk;
 mod error;
+pub mod json;
 mod open;
 mod queue;
 mod schema;
@@ -167,6 +168,7 @@ impl Store {
             queue: Queue::new(options.queue_capacity.max(2)),
             closed: std::sync::atomic::AtomicBool::new(false),
             counts: Counts::default(),
+            committed: watch::Sender::new(0),
         });
         let running = Arc::clone(&shared);
         let thread = std::thread::Builder::new()
@@ -242,6 +244,11 @@ impl Store {
     pub async fn ensure(&self, tables: &[Table]) -> Result<(), StoreError> {
         let tables = tables.to_vec();
         self.write(move |txn| tables.iter().try_for_each(|table| Ok(table.create(txn)?))).await
+    }
+
+    /// Changes after each commit, so that a reader can await what somebody else is about to write.
+    pub fn commits(&self) -> watch::Receiver<u64> {
+        self.shared.committed.subscribe()
     }
 
     /// What the store has done since it was opened.

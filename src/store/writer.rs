@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use redb::{Database, ReadTransaction, ReadableDatabase};
+use tokio::sync::watch;
 
 use super::disk::Disk;
 use super::open;
@@ -39,6 +40,8 @@ pub(super) struct Shared {
     pub(super) queue: Queue,
     pub(super) closed: AtomicBool,
     pub(super) counts: Counts,
+    /// Counts up after each commit, for those who wait for a change to become readable.
+    pub(super) committed: watch::Sender<u64>,
 }
 
 enum Outcome {
@@ -142,6 +145,7 @@ impl Shared {
             Outcome::Spoilt(_) | Outcome::Done(false) => {}
             Outcome::Done(true) => {
                 self.counts.commits.fetch_add(1, Relaxed);
+                self.committed.send_modify(|count| *count += 1);
                 let micros = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
                 self.counts.last_commit_micros.store(micros, Relaxed);
             }

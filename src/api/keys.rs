@@ -1,0 +1,352 @@
+//! API keys: made here, shown once, kept as a hash, compared in constant time.
+//!
+//! A key is 32 random bytes in base 62, so an ordinary SHA-256 protects it: there is nothing to guess that a slow
+//! password hash would slow down.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use redb::{ReadableTable, TableDefinition};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+
+use crate::ids;
+use crate::session::registry::now_ms;
+use crate::store::tables::Table;
+use crate::store::{Store, StoreError, json};
+
+/// Keys. Key: the key's id. Value: [`KeyRecord`] as JSON.
+const KEYS: TableDefinition<'static, &'static str, &'static [u8]> = TableDefinition::new("api_keys");
+/// The table of this module.
+pub const TABLES: &[Table] = &[Table::of::<&'static str>("api_keys")];
+
+/// Keys that one box may have.
+pub const MAX_KEYS: usize = 1_000;
+/// The account of keys that were made without naming one, and of the box's first session.
+pub const DEFAULT_ACCOUNT: &str = "main";
+/// Longest key that is looked at; longer ones are wrong.
+const MAX_KEY: usize = 256;
+
+/// Wrong keys from one address before it is made to wait.
+const FREE_FAILURES: u32 = 10;
+/// Longest wait after further wrong keys.
+const MAX_PENALTY: Duration = Duration::from_secs(60);
+/// Addresses whose wrong keys are counted; beyond it the oldest are forgotten.
+const MAX_ADDRESSES: usize = 1_024;
+
+/// A key as it is stored.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct KeyRecord {
+    /// Eight hexadecimal digits, for people to tell keys apart.
+    pub id: String,
+    /// What it is for.
+    pub name: String,
+    /// The account whose sessions it may use.
+    pub account: String,
+    /// Whether it may do everything.
+    pub admin: bool,
+    /// SHA-256 of the key, hexadecimal.
+    hash: String,
+    /// Unix milliseconds.
+    pub created_at_ms: i64,
+}
+
+/// Who is asking.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Caller {
+    /// The key's id; `preset` for the administrator key from the configuration.
+    pub key_id: String,
+    /// The account whose sessions it may use.
+    pub account: String,
+    /// Whether it may do everything.
+    pub admin: bool,
+}
+
+impl Caller {
+    /// Whether this caller may use a session of `owner`.
+    pub fn may_use(&self, owner: &str) -> bool {
+        self.admin || self.account == owner
+    }
+}
+
+/// Why a caller is turned away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Denied {
+    /// No key was given.
+    Missing,
+    /// It is not one of ours.
+    Wrong,
+    /// Too many wrong keys came from this address; try again after this long.
+    TooMany(Duration),
+}
+
+/// Why a key could not be made or removed.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyError {
+    /// The box has enough of them.
+    #[error("there are already {MAX_KEYS} keys; remove one first")]
+    TooMany,
+    /// The name does not fit.
+    #[error("the key's name must have 1 to 60 characters")]
+    Name,
+    /// The account's name does not fit.
+    #[error("the account must have 1 to 60 letters, digits, - or _")]
+    Account,
+    /// The store failed.
+    #[error("{0}")]
+    Store(#[from] StoreError),
+}
+
+struct Failures {
+    count: u32,
+    last: Instant,
+}
+
+/// Every key of the box. Cheap to clone.
+#[derive(Clone)]
+pub struct Keys {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    store: Store,
+    preset: Option<[u8; 32]>,
+    // Few and small: all are in memory, so that checking one reads no disk.
+    known: RwLock<Vec<(KeyRecord, [u8; 32])>>,
+    failures: Mutex<HashMap<IpAddr, Failures>>,
+}
+
+fn hash(key: &str) -> [u8; 32] {
+    Sha256::digest(key.as_bytes()).into()
+}
+
+impl Keys {
+    /// Reads the keys. `preset`: the administrator key of the configuration.
+    pub fn open(store: Store, preset: Option<&str>) -> Result<Keys, StoreError> {
+        let mut known = Vec::new();
+        store.read(|txn| {
+            for row in txn.open_table(KEYS)?.iter()? {
+                let record: KeyRecord = json::decode("api_keys", row?.1.value())?;
+                let mut digest = [0; 32];
+                if hex::decode_to_slice(&record.hash, &mut digest).is_ok() {
+                    known.push((record, digest));
+                }
+            }
+            Ok(())
+        })?;
+        let shared =
+            Shared { store, preset: preset.map(hash), known: RwLock::new(known), failures: Mutex::default() };
+        Ok(Keys { shared: Arc::new(shared) })
+    }
+
+    /// Whether there is any key at all.
+    pub fn any(&self) -> bool {
+        self.shared.preset.is_some() || !self.read().is_empty()
+    }
+
+    /// All keys; their hashes stay here.
+    pub fn list(&self) -> Vec<KeyRecord> {
+        self.read().iter().map(|(record, _)| record.clone()).collect()
+    }
+
+    fn read(&self) -> std::sync::RwLockReadGuard<'_, Vec<(KeyRecord, [u8; 32])>> {
+        self.shared.known.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes a key and returns it. Nothing can show it again.
+    pub async fn create(&self, name: &str, account: &str, admin: bool) -> Result<String, KeyError> {
+        let name = name.trim();
+        if name.is_empty() || name.chars().count() > 60 || name.chars().any(char::is_control) {
+            return Err(KeyError::Name);
+        }
+        let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+        if account.is_empty() || account.len() > 60 || !account.chars().all(plain) {
+            return Err(KeyError::Account);
+        }
+        if self.read().len() >= MAX_KEYS {
+            return Err(KeyError::TooMany);
+        }
+        let key = format!("kurir_{}", base62(&ids::random::<32>()));
+        let digest = hash(&key);
+        let record = KeyRecord {
+            id: hex::encode(ids::random::<4>()),
+            name: name.to_owned(),
+            account: account.to_owned(),
+            admin,
+            hash: hex::encode(digest),
+            created_at_ms: now_ms(),
+        };
+        let value = json::encode("api_keys", &record)?;
+        let id = record.id.clone();
+        self.shared
+            .store
+            .write(move |txn| {
+                txn.open_table(KEYS)?.insert(id.as_str(), value.as_slice())?;
+                Ok(())
+            })
+            .await?;
+        self.shared.known.write().unwrap_or_else(PoisonError::into_inner).push((record, digest));
+        Ok(key)
+    }
+
+    /// Removes a key by its id. `false`: there is none.
+    pub async fn remove(&self, id: &str) -> Result<bool, KeyError> {
+        let owned = id.to_owned();
+        let found = self
+            .shared
+            .store
+            .write(move |txn| Ok(txn.open_table(KEYS)?.remove(owned.as_str())?.is_some()))
+            .await?;
+        self.shared
+            .known
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .retain(|(record, _)| record.id != id);
+        Ok(found)
+    }
+
+    /// Who holds this key. Wrong keys are counted per address and slowed down.
+    pub fn check(&self, key: Option<&str>, from: IpAddr, now: Instant) -> Result<Caller, Denied> {
+        if let Some(wait) = self.penalty(from, now) {
+            return Err(Denied::TooMany(wait));
+        }
+        let key = key.map(str::trim).filter(|key| !key.is_empty()).ok_or(Denied::Missing)?;
+        let found = if key.len() > MAX_KEY { None } else { self.find(key) };
+        match found {
+            Some(caller) => {
+                self.failures().remove(&from);
+                Ok(caller)
+            }
+            None => {
+                self.count_failure(from, now);
+                Err(Denied::Wrong)
+            }
+        }
+    }
+
+    /// Compares with every key, so that the time taken does not depend on which one matches.
+    fn find(&self, key: &str) -> Option<Caller> {
+        let digest = hash(key);
+        let mut found = None;
+        if let Some(preset) = &self.shared.preset
+            && bool::from(preset.ct_eq(&digest))
+        {
+            found = Some(Caller { key_id: "preset".into(), account: DEFAULT_ACCOUNT.into(), admin: true });
+        }
+        for (record, known) in self.read().iter() {
+            if bool::from(known.ct_eq(&digest)) {
+                found = Some(Caller {
+                    key_id: record.id.clone(),
+                    account: record.account.clone(),
+                    admin: record.admin,
+                });
+            }
+        }
+        found
+    }
+
+    fn failures(&self) -> std::sync::MutexGuard<'_, HashMap<IpAddr, Failures>> {
+        self.shared.failures.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn penalty(&self, from: IpAddr, now: Instant) -> Option<Duration> {
+        let failures = self.failures();
+        let f = failures.get(&from)?;
+        let over = f.count.checked_sub(FREE_FAILURES)?;
+        let pause = Duration::from_secs(1 << over.min(6)).min(MAX_PENALTY);
+        pause.checked_sub(now.saturating_duration_since(f.last)).filter(|left| !left.is_zero())
+    }
+
+    fn count_failure(&self, from: IpAddr, now: Instant) {
+        let mut failures = self.failures();
+        if failures.len() >= MAX_ADDRESSES && !failures.contains_key(&from) {
+            let oldest = failures.iter().min_by_key(|(_, f)| f.last).map(|(address, _)| *address);
+            oldest.map(|address| failures.remove(&address));
+        }
+        let f = failures.entry(from).or_insert(Failures { count: 0, last: now });
+        f.count = f.count.saturating_add(1);
+        f.last = now;
+    }
+}
+
+/// Base 62, most significant digit first.
+fn base62(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+    let mut number = bytes.to_vec();
+    let mut text = Vec::new();
+    while number.iter().any(|b| *b != 0) {
+        let mut rest = 0u32;
+        for byte in &mut number {
+            let value = rest * 256 + u32::from(*byte);
+            *byte = u8::try_from(value / 62).expect("the rest is below 62, so the quotient fits a byte");
+            rest = value % 62;
+        }
+        text.push(char::from(DIGITS[rest as usize]));
+    }
+    text.iter().rev().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::StoreOptions;
+
+    const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+
+    fn open(dir: &tempfile::TempDir) -> Keys {
+        let options = StoreOptions { tables: TABLES.to_vec(), ..StoreOptions::default() };
+        let store = Store::open(&dir.path().join("s.redb"), &options).unwrap();
+        Keys::open(store, Some("preset-admin-key-0001")).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_key_opens_its_own_account_and_survives_a_restart_as_a_hash() {
+        let dir = tempfile::tempdir().unwrap();
+        let keys = open(&dir);
+        let key = keys.create("till", "shop", false).await.unwrap();
+        let now = Instant::now();
+        drop(keys);
+        let keys = open(&dir);
+        let caller = keys.check(Some(&key), HERE, now).unwrap();
+        assert!(caller.may_use("shop") && !caller.may_use("clinic") && !caller.admin);
+        assert!(keys.check(Some("preset-admin-key-0001"), HERE, now).unwrap().may_use("clinic"));
+        assert_eq!(keys.check(None, HERE, now), Err(Denied::Missing));
+        assert_eq!(keys.check(Some(&key[1..]), HERE, now), Err(Denied::Wrong));
+        let file = std::fs::read(dir.path().join("s.redb")).unwrap();
+        assert!(!file.windows(key.len()).any(|w| w == key.as_bytes()), "the key itself is in the file");
+        let id = keys.list()[0].id.clone();
+        assert!(keys.remove(&id).await.unwrap());
+        assert_eq!(keys.check(Some(&key), HERE, now), Err(Denied::Wrong));
+    }
+
+    #[tokio::test]
+    async fn guessing_is_slowed_down_per_address() {
+        let dir = tempfile::tempdir().unwrap();
+        let keys = open(&dir);
+        let mut now = Instant::now();
+        for _ in 0..FREE_FAILURES {
+            assert_eq!(keys.check(Some("nope"), HERE, now), Err(Denied::Wrong));
+        }
+        assert!(matches!(keys.check(Some("nope"), HERE, now), Err(Denied::TooMany(_))));
+        let other: IpAddr = "10.0.0.9".parse().unwrap();
+        assert!(keys.check(Some("preset-admin-key-0001"), other, now).is_ok());
+        now += Duration::from_secs(2);
+        assert!(keys.check(Some("preset-admin-key-0001"), HERE, now).is_ok(), "the wait ends");
+        assert_eq!(
+            keys.check(Some("nope"), HERE, now),
+            Err(Denied::Wrong),
+            "and a right key clears the count"
+        );
+    }
+
+    #[test]
+    fn base62_counts_like_any_positional_system() {
+        assert_eq!(
+            (base62(&[0]), base62(&[61]), base62(&[62]), base62(&[1, 0])),
+            (String::new(), "z".into(), "10".into(), "48".into())
+        );
+    }
+}

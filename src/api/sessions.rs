@@ -1,0 +1,418 @@
+//! Dialect 4, `sessions`: many sessions per key, `X-API-Key`.
+//!
+//! `{"success":true,…}`, and `{"success":false,"error":"Bad Request","message":"…"}` where something is wrong.
+
+use std::time::{Duration, SystemTime};
+
+use axum::Json;
+use axum::Router;
+use axum::extract::multipart::MultipartRejection;
+use axum::extract::{DefaultBodyLimit, FromRequest, Multipart, Path, Request, State};
+use axum::http::header::RETRY_AFTER;
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use chrono::{DateTime, SecondsFormat, Utc};
+use serde_json::{Map, Value, json};
+
+use super::keys::{Caller, Denied};
+use super::params::{self, MAX_BODY, ParamError};
+use super::send::{MAX_CAPTION, SendError, check_text, spool_status};
+use super::{Api, Shared, header_key, peer, phone, qr};
+use crate::media::{self, Fetched, MAX_MEDIA};
+use crate::outbox::Body;
+use crate::session::registry::{PairCodeError, RegistryError};
+use crate::session::{Session, Snapshot, Status};
+
+/// Longest message of this dialect, in characters.
+const MAX_MESSAGE: usize = 4_096;
+/// How long a request for a QR waits for one that is about to come.
+const QR_WAIT: Duration = Duration::from_secs(15);
+/// What a multipart request may have besides its file.
+const MULTIPART_SLACK: usize = 64 * 1024;
+
+pub(super) fn routes() -> Router<Api> {
+    Router::new()
+        .route("/api/sessions", get(counts).post(create))
+        .route("/api/sessions/{id}", get(show).delete(delete))
+        .route("/api/sessions/{id}/qr", get(show_qr))
+        .route("/api/sessions/{id}/pair-code", post(pair_code))
+        .route("/api/sessions/{id}/reconnect", post(reconnect))
+        .route("/api/sessions/{id}/send", post(send))
+        .route(
+            "/api/sessions/{id}/send-media",
+            post(send_media).layer(DefaultBodyLimit::max(MAX_MEDIA as usize + MULTIPART_SLACK)),
+        )
+}
+
+/// What this dialect answers when something is wrong.
+struct Failure {
+    status: StatusCode,
+    error: &'static str,
+    message: String,
+    extra: Map<String, Value>,
+    retry_after: Option<u64>,
+}
+
+impl Failure {
+    fn new(status: StatusCode, message: impl Into<String>) -> Failure {
+        let error = status.canonical_reason().unwrap_or("Error");
+        Failure { status, error, message: message.into(), extra: Map::new(), retry_after: None }
+    }
+
+    fn bad_request(message: impl Into<String>) -> Failure {
+        Failure::new(StatusCode::BAD_REQUEST, message)
+    }
+}
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        let mut body = json!({"success": false, "error": self.error, "message": self.message});
+        if let Some(object) = body.as_object_mut() {
+            object.extend(self.extra);
+        }
+        let mut response = (self.status, Json(body)).into_response();
+        if let Some(seconds) = self.retry_after {
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response
+    }
+}
+
+impl From<ParamError> for Failure {
+    fn from(error: ParamError) -> Failure {
+        Failure::new(error.status(), error.to_string())
+    }
+}
+
+impl From<RegistryError> for Failure {
+    fn from(error: RegistryError) -> Failure {
+        match error {
+            RegistryError::Name => Failure::bad_request(error.to_string()),
+            RegistryError::TooMany => Failure::new(StatusCode::CONFLICT, error.to_string()),
+            RegistryError::Store(e) => {
+                log::error!("a session could not be stored: {e}");
+                Failure::new(StatusCode::INTERNAL_SERVER_ERROR, e.to_string())
+            }
+        }
+    }
+}
+
+fn caller(api: &Shared, request: &Request) -> Result<Caller, Failure> {
+    authenticate(api, request.headers(), request)
+}
+
+fn authenticate(api: &Shared, headers: &HeaderMap, request: &Request) -> Result<Caller, Failure> {
+    api.authenticate(header_key(headers), peer(request)).map_err(|denied| match denied {
+        Denied::Missing => {
+            Failure::new(StatusCode::UNAUTHORIZED, "API key is missing; send it in the X-API-Key header")
+        }
+        Denied::Wrong => Failure::new(StatusCode::UNAUTHORIZED, "API key is not valid"),
+        Denied::TooMany(wait) => Failure {
+            retry_after: Some(wait.as_secs() + 1),
+            ..Failure::new(
+                StatusCode::TOO_MANY_REQUESTS,
+                "Too many wrong keys from this address; wait and try again",
+            )
+        },
+    })
+}
+
+/// The session with this id, if the caller may use it.
+fn own_session(api: &Shared, caller: &Caller, id: &str) -> Result<Session, Failure> {
+    let session = api
+        .registry
+        .get(id)
+        .ok_or_else(|| Failure::new(StatusCode::NOT_FOUND, "Session not found; check the session id"))?;
+    if caller.may_use(session.owner()) {
+        Ok(session)
+    } else {
+        Err(Failure::new(StatusCode::FORBIDDEN, "This session belongs to another account"))
+    }
+}
+
+/// A JSON object; an empty body counts as one.
+async fn object(request: Request) -> Result<Map<String, Value>, Failure> {
+    let body = params::read_body(request, MAX_BODY).await?;
+    if body.iter().all(u8::is_ascii_whitespace) {
+        return Ok(Map::new());
+    }
+    match params::parse_json(&body)? {
+        Value::Object(object) => Ok(object),
+        _ => Err(Failure::bad_request("The request body must be a JSON object")),
+    }
+}
+
+fn text<'a>(object: &'a Map<String, Value>, field: &str) -> Result<Option<&'a str>, Failure> {
+    match object.get(field) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(s)) => Ok(Some(s)),
+        Some(_) => Err(Failure::bad_request(format!("{field} must be a string"))),
+    }
+}
+
+fn flag(object: &Map<String, Value>, field: &str) -> Result<bool, Failure> {
+    match object.get(field) {
+        None | Some(Value::Null) => Ok(false),
+        Some(Value::Bool(b)) => Ok(*b),
+        Some(Value::String(s)) if matches!(s.as_str(), "true" | "1") => Ok(true),
+        Some(Value::String(s)) if matches!(s.as_str(), "false" | "0" | "") => Ok(false),
+        Some(Value::Number(n)) if n.as_u64() == Some(1) => Ok(true),
+        Some(Value::Number(n)) if n.as_u64() == Some(0) => Ok(false),
+        Some(_) => Err(Failure::bad_request(format!("{field} must be true or false"))),
+    }
+}
+
+fn iso(at: SystemTime) -> String {
+    DateTime::<Utc>::from(at).to_rfc3339_opts(SecondsFormat::Millis, true)
+}
+
+async fn counts(State(api): State<Api>, request: Request) -> Result<Response, Failure> {
+    let caller = caller(&api, &request)?;
+    let (mut total, mut connected, mut connecting, mut qr, mut disconnected) = (0, 0, 0, 0, 0);
+    for session in api.registry.list().iter().filter(|s| caller.may_use(s.owner())) {
+        total += 1;
+        match session.snapshot().status {
+            Status::Connected => connected += 1,
+            Status::Connecting => connecting += 1,
+            Status::Qr => qr += 1,
+            Status::Disconnected => disconnected += 1,
+        }
+    }
+    let mut body = json!({"success": true, "counts": {
+        "total": total, "connected": connected, "connecting": connecting, "qr": qr, "disconnected": disconnected,
+    }});
+    let wants_list = request
+        .uri()
+        .query()
+        .is_some_and(|q| q.split('&').any(|pair| matches!(pair, "list=1" | "list=true")));
+    if wants_list {
+        let sessions: Vec<Value> =
+            api.registry.list().iter().filter(|s| caller.may_use(s.owner())).map(describe).collect();
+        body["sessions"] = Value::Array(sessions);
+    }
+    Ok(Json(body).into_response())
+}
+
+fn describe(session: &Session) -> Value {
+    let Snapshot { status, reason, paired, number, push_name, retry_at, banned_until, .. } =
+        session.snapshot();
+    let created = u64::try_from(session.created_at_ms()).unwrap_or(0);
+    json!({
+        "id": session.id(),
+        "name": session.name(),
+        "status": status.as_str(),
+        "phone_number": number,
+        "created_at": iso(SystemTime::UNIX_EPOCH + Duration::from_millis(created)),
+        "isConnected": status == Status::Connected,
+        "reason": reason.code(),
+        "advice": reason.advice(),
+        "paired": paired,
+        "push_name": push_name,
+        "retry_at": retry_at.map(iso),
+        "banned_until": banned_until.map(iso),
+    })
+}
+
+async fn create(State(api): State<Api>, request: Request) -> Result<Response, Failure> {
+    let caller = caller(&api, &request)?;
+    let body = object(request).await?;
+    let name = text(&body, "sessionName")?.ok_or_else(|| Failure::bad_request("sessionName is required"))?;
+    let session = api.registry.create(name, &caller.account).await?;
+    let body = json!({"success": true, "sessionId": session.id(), "message": "Session created successfully"});
+    Ok(Json(body).into_response())
+}
+
+async fn show(State(api): State<Api>, Path(id): Path<String>, request: Request) -> Result<Response, Failure> {
+    let caller = caller(&api, &request)?;
+    let session = own_session(&api, &caller, &id)?;
+    Ok(Json(json!({"success": true, "session": describe(&session)})).into_response())
+}
+
+async fn delete(
+    State(api): State<Api>,
+    Path(id): Path<String>,
+    request: Request,
+) -> Result<Response, Failure> {
+    let caller = caller(&api, &request)?;
+    own_session(&api, &caller, &id)?;
+    api.registry.delete(&id).await?;
+    Ok(Json(json!({"success": true, "message": "Session deleted successfully"})).into_response())
+}
+
+async fn show_qr(
+    State(api): State<Api>,
+    Path(id): Path<String>,
+    request: Request,
+) -> Result<Response, Failure> {
+    let caller = caller(&api, &request)?;
+    let session = own_session(&api, &caller, &id)?;
+    let mut changes = session.watch();
+    // A session that was just created needs a moment until WhatsApp hands it the first code.
+    let settled = changes.wait_for(|s| s.qr.is_some() || !matches!(s.status, Status::Connecting));
+    let snapshot = match tokio::time::timeout(QR_WAIT, settled).await {
+        Ok(Ok(snapshot)) => snapshot.clone(),
+        _ => session.snapshot(),
+    };
+    if let Some(code) = &snapshot.qr {
+        let png = qr::png(&code.text)
+            .map_err(|e| Failure::new(StatusCode::INTERNAL_SERVER_ERROR, e.to_string()))?;
+        let body = json!({
+            "success": true,
+            "qrCode": format!("data:image/png;base64,{}", STANDARD.encode(png)),
+            "qr": code.text,
+            "expiresAt": iso(code.expires),
+        });
+        return Ok(Json(body).into_response());
+    }
+    match snapshot.status {
+        Status::Connected => Err(Failure::bad_request("The session is already connected")),
+        Status::Disconnected => Err(Failure::bad_request(format!(
+            "There is no QR code: {} POST /api/sessions/{id}/reconnect makes new ones.",
+            snapshot.reason.advice()
+        ))),
+        Status::Connecting | Status::Qr => Err(Failure {
+            retry_after: Some(5),
+            ..Failure::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "There is no QR code yet: WhatsApp has not answered. Check the network and ask again.",
+            )
+        }),
+    }
+}
+
+async fn pair_code(
+    State(api): State<Api>,
+    Path(id): Path<String>,
+    request: Request,
+) -> Result<Response, Failure> {
+    let caller = caller(&api, &request)?;
+    let session = own_session(&api, &caller, &id)?;
+    let body = object(request).await?;
+    let number = text(&body, "phone")?.ok_or_else(|| Failure::bad_request("phone is required"))?;
+    let number =
+        phone::number(number, &api.country_code).map_err(|e| Failure::bad_request(format!("phone {e}")))?;
+    let code = session.pair_code(&number).await.map_err(|e| match e {
+        PairCodeError::AlreadyPaired => Failure::bad_request(e.to_string()),
+        PairCodeError::Refused(_) => Failure::new(StatusCode::BAD_GATEWAY, e.to_string()),
+        PairCodeError::Timeout => Failure::new(StatusCode::GATEWAY_TIMEOUT, e.to_string()),
+    })?;
+    Ok(Json(json!({"success": true, "code": code})).into_response())
+}
+
+async fn reconnect(
+    State(api): State<Api>,
+    Path(id): Path<String>,
+    request: Request,
+) -> Result<Response, Failure> {
+    let caller = caller(&api, &request)?;
+    // In this dialect a reconnection clears the credentials and pairs anew.
+    own_session(&api, &caller, &id)?.pair_again().await;
+    Ok(Json(json!({"success": true, "message": "Session reconnection initiated"})).into_response())
+}
+
+fn failed(session: &Session, error: SendError) -> Failure {
+    error.log(session);
+    match error {
+        SendError::Unregistered { number } => {
+            let mut extra = Map::new();
+            extra.insert("phoneNumber".into(), Value::String(number));
+            Failure {
+                error: "Invalid WhatsApp Number",
+                extra,
+                ..Failure::bad_request("The phone number is not registered on WhatsApp.")
+            }
+        }
+        error => Failure::new(error.status(), error.to_string()),
+    }
+}
+
+fn accepted(message_id: &str, message: &str) -> Response {
+    Json(json!({"success": true, "messageId": message_id, "message": message})).into_response()
+}
+
+async fn send(State(api): State<Api>, Path(id): Path<String>, request: Request) -> Result<Response, Failure> {
+    let caller = caller(&api, &request)?;
+    let session = own_session(&api, &caller, &id)?;
+    let body = object(request).await?;
+    let (Some(to), Some(message)) = (text(&body, "to")?, text(&body, "message")?) else {
+        return Err(Failure::bad_request("Phone number and message are required"));
+    };
+    let check = !flag(&body, "skipValidation")?;
+    let result = async {
+        check_text("message", message, MAX_MESSAGE)?;
+        let target = api.target(&session, "to", to, check).await?;
+        api.accept(&session, target, Body::Text(message.to_owned())).await
+    };
+    let accept = result.await.map_err(|e| failed(&session, e))?;
+    Ok(accepted(&accept.message_id, "Message sent successfully"))
+}
+
+async fn send_media(
+    State(api): State<Api>,
+    Path(id): Path<String>,
+    request: Request,
+) -> Result<Response, Failure> {
+    let caller = caller(&api, &request)?;
+    let session = own_session(&api, &caller, &id)?;
+    let multipart = Multipart::from_request(request, &()).await.map_err(|e: MultipartRejection| {
+        Failure::bad_request(format!("multipart/form-data is expected: {}", e.body_text()))
+    })?;
+    let (to, caption, file) = read_upload(&api, multipart).await?;
+    let (Some(to), Some(file)) = (to, file) else {
+        return Err(Failure::bad_request("Phone number and media are required"));
+    };
+    let result = async {
+        if let Some(caption) = &caption {
+            check_text("message", caption, MAX_CAPTION)?;
+        }
+        let media = media::kind_of(None, false, file.mime)?;
+        let target = api.target(&session, "to", &to, true).await?;
+        api.accept(&session, target, Body::Media { file, media, caption }).await
+    };
+    let accept = result.await.map_err(|e| failed(&session, e))?;
+    Ok(accepted(&accept.message_id, "Media sent successfully"))
+}
+
+/// The text fields, and the file streamed to disk.
+async fn read_upload(
+    api: &Shared,
+    mut multipart: Multipart,
+) -> Result<(Option<String>, Option<String>, Option<Fetched>), Failure> {
+    let too_large = || Failure::new(StatusCode::PAYLOAD_TOO_LARGE, "media is larger than 50 MB");
+    let broken = |e: axum::extract::multipart::MultipartError| {
+        if e.status() == StatusCode::PAYLOAD_TOO_LARGE {
+            too_large()
+        } else {
+            Failure::bad_request("The multipart body is not valid or did not arrive completely")
+        }
+    };
+    let (mut to, mut caption, mut file) = (None, None, None);
+    while let Some(field) = multipart.next_field().await.map_err(broken)? {
+        match field.name() {
+            Some("media") => {
+                let filename = field.file_name().map(str::to_owned);
+                let taken = api.spool.from_stream(field, filename, MAX_MEDIA).await;
+                file = Some(taken.map_err(|e| Failure::new(spool_status(&e), format!("media: {e}")))?);
+            }
+            Some(name @ ("to" | "message")) => {
+                let name = name.to_owned();
+                let (mut field, mut bytes) = (field, Vec::new());
+                while let Some(chunk) = field.chunk().await.map_err(broken)? {
+                    if bytes.len() + chunk.len() > MULTIPART_SLACK {
+                        return Err(Failure::bad_request(format!("{name} is too long")));
+                    }
+                    bytes.extend_from_slice(&chunk);
+                }
+                let text = String::from_utf8(bytes)
+                    .map_err(|_| Failure::bad_request(format!("{name} is not UTF-8 text")))?;
+                let text = Some(text).filter(|t| !t.trim().is_empty());
+                if name == "to" { to = text } else { caption = text }
+            }
+            _ => {}
+        }
+    }
+    Ok((to, caption, file))
+}

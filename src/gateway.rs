@@ -1,0 +1,189 @@
+//! Builds the parts, connects them and runs them until shutdown: the only place that knows them all.
+
+use std::net::SocketAddr;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+
+use crate::api::serve::ServeLimits;
+use crate::api::{self, control, keys, keys::Keys};
+use crate::config::Config;
+use crate::media::{FetchPolicy, Spool, SpoolError};
+use crate::outbox::{self, Outbox, OutboxSettings};
+use crate::session::registry::RegistryError;
+use crate::session::{self, ClientSetup, Registry, WhatsAppHttp};
+use crate::store::{OpenError, Store, StoreError, StoreOptions};
+
+/// Receipts that may wait for the store.
+const RECEIPTS: usize = 4096;
+/// How long the parts get to close at shutdown.
+const SHUTDOWN: Duration = Duration::from_secs(20);
+
+/// Why the gateway did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The data folder could not be made.
+    #[error("cannot create the data folder {path}: {source}; choose another with KURIR_DATA_DIR")]
+    DataDir {
+        /// The folder.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The store could not be opened.
+    #[error("{0}")]
+    Store(#[from] OpenError),
+    /// The store could not be read.
+    #[error("{0}")]
+    Read(#[from] StoreError),
+    /// The sessions could not be loaded.
+    #[error("{0}")]
+    Registry(#[from] RegistryError),
+    /// The media folder could not be used.
+    #[error("{0}")]
+    Spool(#[from] SpoolError),
+    /// The control socket could not be made.
+    #[error("{0}")]
+    Control(#[from] control::ControlError),
+    /// The port could not be bound.
+    #[error(
+        "cannot listen on {address}: {source}; is another program using the port? KURIR_LISTEN chooses another"
+    )]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The API would be open to the network, and nobody has a key.
+    #[error(
+        "listening on {address} needs an API key first: run `kurir key new --name NAME --admin`, or listen on 127.0.0.1"
+    )]
+    NoKey {
+        /// The address.
+        address: SocketAddr,
+    },
+}
+
+/// A running gateway.
+pub struct Gateway {
+    address: SocketAddr,
+    api: api::Api,
+    stop: watch::Sender<bool>,
+    tasks: Vec<(&'static str, JoinHandle<()>)>,
+}
+
+/// How the store is opened: by the gateway, and by commands that run without one.
+pub fn store_options(config: &Config) -> StoreOptions {
+    let tables = [session::TABLES, outbox::TABLES, keys::TABLES].concat();
+    StoreOptions { sync_delay: config.sync_delay, tables, ..StoreOptions::default() }
+}
+
+/// Makes the data folder, readable for its owner only.
+pub fn create_data_dir(config: &Config) -> Result<(), StartError> {
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&config.data_dir)
+        .map_err(|source| StartError::DataDir { path: config.data_dir.clone(), source })
+}
+
+impl Gateway {
+    /// Starts every part. The port answers when this returns.
+    pub async fn start(config: &Config) -> Result<Gateway, StartError> {
+        create_data_dir(config)?;
+        let store = Store::open(&config.store_path(), &store_options(config))?;
+        let keys = Keys::open(store.clone(), config.admin_key.as_deref())?;
+        if !config.listen.ip().is_loopback() && !keys.any() {
+            return Err(StartError::NoKey { address: config.listen });
+        }
+        let listener = TcpListener::bind(config.listen)
+            .await
+            .map_err(|source| StartError::Listen { address: config.listen, source })?;
+        let address =
+            listener.local_addr().map_err(|source| StartError::Listen { address: config.listen, source })?;
+        let control_socket = control::bind(&config.control_path())?;
+        let spool = Spool::open_with(&config.data_dir, config.media_quota)?;
+        let outbox = Outbox::open(store.clone(), spool.clone(), OutboxSettings::from_config(config))?;
+
+        let (receipts, receipt_queue) = mpsc::channel(RECEIPTS);
+        let url = config.whatsapp_url.as_deref();
+        let setup = ClientSetup { whatsapp_url: config.whatsapp_url.clone(), http: WhatsAppHttp::new(url) };
+        let registry = Registry::open(store.clone(), setup, receipts)?;
+
+        let api = Arc::new(api::Shared {
+            store,
+            keys,
+            registry: registry.clone(),
+            outbox: outbox.clone(),
+            spool,
+            fetch: FetchPolicy::new(config.allow_private_fetch.clone()),
+            country_code: config.country_code.clone(),
+            data_dir: config.data_dir.clone(),
+        });
+        let (stop, stopping) = watch::channel(false);
+        let limits = ServeLimits {
+            connections: config.max_connections,
+            per_peer: config.max_connections_per_address,
+            ..ServeLimits::default()
+        };
+        let mut stop_serving = stopping.clone();
+        let serve = api::serve::serve(listener, api::router(Arc::clone(&api)), limits, None, async move {
+            let _ = stop_serving.wait_for(|stop| *stop).await;
+        });
+        let tasks = vec![
+            ("api", tokio::spawn(serve)),
+            ("control socket", tokio::spawn(control::serve(control_socket, Arc::clone(&api), stopping))),
+            ("outbox", tokio::spawn(outbox.run(registry, receipt_queue))),
+        ];
+        log::info!("listening on {address}");
+        Ok(Gateway { address, api, stop, tasks })
+    }
+
+    /// Where the HTTP API answers.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The sessions.
+    pub fn registry(&self) -> &Registry {
+        &self.api.registry
+    }
+
+    /// The API keys.
+    pub fn keys(&self) -> &Keys {
+        &self.api.keys
+    }
+
+    /// The send queue.
+    pub fn outbox(&self) -> &Outbox {
+        &self.api.outbox
+    }
+
+    /// Finishes the requests under way, closes every session's connection (credentials are kept) and the store.
+    pub async fn shutdown(self) {
+        // Nobody is left to tell if the receivers are gone.
+        let _ = self.stop.send(true);
+        let close = async {
+            self.api.registry.shutdown().await;
+            for (name, task) in self.tasks {
+                if name == "outbox" {
+                    // It ends with the last session's receipts; nothing it could still do would be kept.
+                    task.abort();
+                }
+                match task.await {
+                    Err(e) if !e.is_cancelled() => log::error!("{name}: ended badly: {e}"),
+                    _ => {}
+                }
+            }
+        };
+        if tokio::time::timeout(SHUTDOWN, close).await.is_err() {
+            log::warn!("some parts did not close within {} s", SHUTDOWN.as_secs());
+        }
+    }
+}

@@ -1,0 +1,44 @@
+//! Identifiers: random, and fixed before anything is promised.
+
+/// Random bytes from the operating system.
+pub(crate) fn random<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).expect("the kernel's random source is there once user space runs");
+    bytes
+}
+
+/// A random UUID (RFC 9562, version 4).
+pub(crate) fn uuid() -> String {
+    let mut b = random::<16>();
+    b[6] = (b[6] & 0x0f) | 0x40;
+    b[8] = (b[8] & 0x3f) | 0x80;
+    let h = hex::encode(b);
+    format!("{}-{}-{}-{}-{}", &h[..8], &h[8..12], &h[12..16], &h[16..20], &h[20..])
+}
+
+/// A WhatsApp message id as WhatsApp Web makes them: `3EB0` and 18 hexadecimal digits.
+pub(crate) fn message_id() -> String {
+    format!("3EB0{}", hex::encode_upper(random::<9>()))
+}
+
+/// Uniform in 0..1, for jitter.
+pub(crate) fn roll() -> f64 {
+    f64::from(u32::from_le_bytes(random())) / f64::from(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_have_their_documented_shapes_and_differ() {
+        let id = uuid();
+        assert_eq!(id.len(), 36);
+        assert_eq!((&id[14..15], id[19..20].contains(['8', '9', 'a', 'b'])), ("4", true), "{id}");
+        assert_ne!(id, uuid());
+        let message = message_id();
+        assert_eq!(message.len(), 22);
+        assert!(message.starts_with("3EB0"));
+        assert!((0.0..=1.0).contains(&roll()));
+    }
+}
