@@ -1,8 +1,36 @@
-//! A strict WhatsApp server with phones.
+//! A strict WhatsApp server with phones, for tests, demos and benchmarks.
+//!
+//! [`Sim::start`] opens a port on which any WhatsApp Web client can pair, log in, send and receive. Phones are added
+//! with [`Sim::add_phone`]; they hold real Signal keys, decrypt what they get and show it in an inbox. What a client does
+//! wrong is recorded in [`Sim::stats`].
 
+mod adv;
+mod appstate;
+mod conn;
 pub mod describe;
+mod error;
 pub mod faults;
+mod groups;
 pub mod inbox;
+mod iq;
+mod keys;
+mod link_code;
 pub mod media;
+mod noise;
+mod pairing;
+mod phone;
+mod queue;
+mod reading;
+mod receipts;
+mod routing;
+mod server;
+mod sim;
+mod stanza;
 pub mod stats;
 pub mod tls;
+mod world;
+
+pub use adv::QrError;
+pub use error::SimError;
+pub use phone::PhoneReceipt;
+pub use sim::{PhoneInfo, Sim, SimConfig};

@@ -1,0 +1,135 @@
+//! The account's own matters: going active, app state, properties, privacy, profile, logging out.
+
+use std::sync::Arc;
+
+use wacore::iq::mediaconn::{HostType, MediaConnHostExtended, MediaConnResponseExtended};
+use wacore::protocol::ProtocolNode;
+use wacore_binary::Node;
+use wacore_binary::builder::NodeBuilder;
+
+use crate::keys::DeviceAddr;
+use crate::queue::Class;
+use crate::server::Server;
+use crate::stanza::{attr, bytes, child, empty, iq_error, iq_result, jid_attr};
+use crate::world::{ConnId, Stage};
+
+pub(super) fn passive(server: &Server, conn: ConnId, addr: &DeviceAddr, iq: &Node) {
+    let mut world = server.world();
+    world.send(conn, iq_result(iq, []));
+    if child(iq, "active").is_some() {
+        world.go_active(addr);
+    }
+}
+
+pub(super) fn app_state(server: &Server, addr: &DeviceAddr, iq: &Node) -> Node {
+    let Some(sync) = child(iq, "sync") else { return iq_error(iq, 400, "bad-request") };
+    let mut world = server.world();
+    let Some(account) = world.accounts.get_mut(&addr.user) else {
+        return iq_error(iq, 401, "not-authorized");
+    };
+    let (answer, changed) = account.app_state.sync(sync);
+    let others: Vec<DeviceAddr> =
+        account.devices().filter(|device| device != addr && !device.is_phone()).collect();
+    let from = account.pn(0);
+    if !changed.is_empty() {
+        for other in others {
+            let collections =
+                changed.iter().map(|name| NodeBuilder::new("collection").attr("name", *name).build());
+            let node = NodeBuilder::new("notification")
+                .attr("from", from.clone())
+                .attr("type", "server_sync")
+                .attr("id", world.fresh_id())
+                .attr("t", Server::now())
+                .children(collections)
+                .build();
+            world.deliver(&other, Class::Notification, node);
+        }
+    }
+    iq_result(iq, [answer])
+}
+
+pub(super) fn props(iq: &Node) -> Node {
+    iq_result(iq, [NodeBuilder::new("props").attr("protocol", "1").attr("hash", "sim").build()])
+}
+
+pub(super) fn privacy(iq: &Node) -> Node {
+    match attr(iq, "type").as_deref() {
+        Some("get") => iq_result(iq, [empty("privacy")]),
+        _ => iq_result(iq, []),
+    }
+}
+
+pub(super) fn media_conn(server: &Server, iq: &Node) -> Node {
+    let categories = ["image", "video", "audio", "document", "sticker"].map(str::to_owned);
+    let host = MediaConnHostExtended {
+        upload: true,
+        download: true,
+        download_categories: categories.to_vec(),
+        ..MediaConnHostExtended::simple(server.addr.to_string(), HostType::Primary)
+    };
+    let auth = server.config.media_auth.clone();
+    iq_result(iq, [MediaConnResponseExtended::mock(auth, 3_600, vec![host]).into_node()])
+}
+
+/// Nobody here has a picture: the answer WhatsApp gives for such a user.
+pub(super) fn picture(iq: &Node) -> Node {
+    iq_error(iq, 404, "item-not-found")
+}
+
+pub(super) fn about(server: &Server, addr: &DeviceAddr, iq: &Node) -> Node {
+    let mut world = server.world();
+    if let Some(text) = child(iq, "status")
+        && attr(iq, "type").as_deref() == Some("set")
+        && let Some(account) = world.accounts.get_mut(&addr.user)
+    {
+        account.about = String::from_utf8_lossy(bytes(text)).into_owned();
+    }
+    iq_result(iq, [])
+}
+
+/// `<remove-companion-device jid reason/>`: a device logs itself (or another one of its account) out.
+pub(super) fn unlink(server: &Arc<Server>, conn: ConnId, addr: &DeviceAddr, iq: &Node) {
+    let Some(remove) = child(iq, "remove-companion-device") else {
+        return server.world().send(conn, iq_result(iq, []));
+    };
+    let target = {
+        let world = server.world();
+        jid_attr(remove, "jid").and_then(|jid| world.resolve(&jid))
+    };
+    match target.filter(|target| target.user == addr.user && !target.is_phone()) {
+        Some(target) => {
+            server.world().send(conn, iq_result(iq, []));
+            server.remove_device(&target);
+        }
+        None => {
+            server.wrong(addr, "tried to log out a device that is not of its account");
+            server.world().send(conn, iq_error(iq, 403, "forbidden"));
+        }
+    }
+}
+
+impl Server {
+    /// Unlinks a device. If it is connected, its connection ends the way WhatsApp ends it.
+    pub(crate) fn remove_device(&self, target: &DeviceAddr) {
+        let mut world = self.world();
+        world.changed();
+        let Some(account) = world.accounts.get_mut(&target.user) else { return };
+        let Some(linked) = account.linked.remove(&target.device) else { return };
+        account.adv_changed = Self::now();
+        let phones: Vec<_> = world.accounts.values().map(|account| Arc::clone(&account.phone)).collect();
+        if let Some(conn) = linked.online {
+            if let Some(client) = world.clients.get_mut(&conn) {
+                client.stage = Stage::Ending;
+            }
+            let gone = NodeBuilder::new("stream:error")
+                .attr("code", 401)
+                .children([NodeBuilder::new("conflict").attr("type", "device_removed").build()])
+                .build();
+            world.end(conn, gone);
+        }
+        drop(world);
+        for phone in phones {
+            phone.forget_device(target);
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! `<iq>` requests of logged-in devices, one file per group of namespaces.
+
+mod account;
+mod encrypt;
+mod usync;
+
+use std::sync::Arc;
+
+use wacore_binary::Node;
+
+use crate::keys::DeviceAddr;
+use crate::server::Server;
+use crate::stanza::{attr, iq_error, iq_result};
+use crate::world::ConnId;
+
+/// Answers a request. Answers to the server's own requests need nothing.
+pub(crate) fn handle(server: &Arc<Server>, conn: ConnId, addr: &DeviceAddr, iq: &Node) {
+    let kind = attr(iq, "type").unwrap_or_default();
+    match &*kind {
+        "get" | "set" => {}
+        "result" | "error" => return,
+        other => return server.wrong(addr, format!("iq of the unknown type {other:?}")),
+    }
+    if attr(iq, "id").is_none_or(|id| id.is_empty()) {
+        return server.wrong(addr, "an iq without id");
+    }
+    let set = kind == "set";
+    let xmlns = attr(iq, "xmlns").unwrap_or_default();
+    let reply = match &*xmlns {
+        "encrypt" if set => encrypt::set(server, addr, iq),
+        "encrypt" => encrypt::get(server, addr, iq),
+        "usync" => usync::get(server, addr, iq),
+        "passive" => return account::passive(server, conn, addr, iq),
+        "w:sync:app:state" => account::app_state(server, addr, iq),
+        "abt" => account::props(iq),
+        "privacy" => account::privacy(iq),
+        "w:m" => account::media_conn(server, iq),
+        "w:profile:picture" => account::picture(iq),
+        "status" => account::about(server, addr, iq),
+        "md" => return account::unlink(server, conn, addr, iq),
+        "" => {
+            server.wrong(addr, "an iq without xmlns");
+            iq_error(iq, 400, "bad-request")
+        }
+        // Keepalive, dirty-bit cleaning and the many questions whose answer may be empty.
+        _ => iq_result(iq, []),
+    };
+    server.world().send(conn, reply);
+}

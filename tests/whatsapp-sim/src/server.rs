@@ -1,0 +1,479 @@
+//! The server: accepts connections, decides who is who, and hands each stanza to its handler.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use axum::serve::Listener;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::time::{Duration, Instant, sleep, timeout};
+use wacore_binary::Node;
+use wacore_binary::builder::NodeBuilder;
+use waproto::whatsapp as wa;
+
+use crate::conn;
+use crate::faults::{DeviceRef, Fault, Faults, LiveAction, LoginFault, StreamError};
+use crate::keys::{Bundle, DeviceAddr, SignedKey};
+use crate::noise::ServerKeys;
+use crate::queue::Class;
+use crate::stanza::{SERVER, array32, attr, be_uint};
+use crate::stats::Counters;
+use crate::world::{ConnId, Flow, Registering, Stage, World};
+use crate::{SimConfig, iq};
+
+/// Open TCP connections, WebSocket and HTTP together.
+const MAX_CONNECTIONS: usize = 2_048;
+/// A new connection has this long to say which protocol it speaks.
+const SNIFF_TIME: Duration = Duration::from_secs(10);
+/// How long a client may leave a stanza unconfirmed.
+const CONFIRM_TIME: Duration = Duration::from_secs(30);
+/// One-time prekeys left below which a client is asked for more, as WhatsApp does.
+const FEW_PREKEYS: usize = 10;
+
+pub(crate) struct Server {
+    pub(crate) keys: ServerKeys,
+    pub(crate) config: SimConfig,
+    pub(crate) addr: SocketAddr,
+    pub(crate) counters: Arc<Counters>,
+    faults: Mutex<Faults>,
+    world: Mutex<World>,
+}
+
+impl Server {
+    pub(crate) fn new(config: SimConfig, addr: SocketAddr) -> Self {
+        Self {
+            keys: ServerKeys::generate(),
+            config,
+            addr,
+            counters: Arc::default(),
+            faults: Mutex::default(),
+            world: Mutex::default(),
+        }
+    }
+
+    /// Every change of the world is complete before anything that could panic, so a poisoned lock is usable.
+    pub(crate) fn world(&self) -> MutexGuard<'_, World> {
+        self.world.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn faults(&self) -> MutexGuard<'_, Faults> {
+        self.faults.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Seconds since 1970.
+    pub(crate) fn now() -> u64 {
+        u64::try_from(chrono::Utc::now().timestamp()).unwrap_or_default()
+    }
+
+    pub(crate) fn wrong(&self, who: &DeviceAddr, what: impl Into<String>) {
+        self.counters.violation(who.to_string(), what);
+    }
+
+    /// A client has finished its handshake: its log-in or registration is answered.
+    pub(crate) fn greet(
+        self: &Arc<Self>,
+        conn: ConnId,
+        client_static: [u8; 32],
+        payload: &wa::ClientPayload,
+        peer: SocketAddr,
+    ) {
+        let who = payload.username.map(|number| DeviceAddr {
+            user: number.to_string().into(),
+            device: payload.device.and_then(|device| u16::try_from(device).ok()).unwrap_or(0),
+        });
+        let named = who.as_ref().map(|addr| DeviceRef { number: &addr.user, device: addr.device });
+        let fault = self.faults().on_login(named, Instant::now());
+        match &fault {
+            Some(LoginFault::Failure { reason, code, expire_s }) => {
+                return self.world().end(conn, failure(*reason, *code, *expire_s));
+            }
+            Some(LoginFault::StreamError(error)) => return self.world().end(conn, stream_error(error)),
+            Some(LoginFault::AfterSuccess(_)) | None => {}
+        }
+        match who {
+            Some(addr) => self.log_in(conn, addr, client_static),
+            None => self.register(conn, client_static, payload, peer),
+        }
+        if let Some(LoginFault::AfterSuccess(error)) = fault {
+            self.world().end(conn, stream_error(&error));
+        }
+    }
+
+    fn log_in(&self, conn: ConnId, addr: DeviceAddr, client_static: [u8; 32]) {
+        let mut world = self.world();
+        let known = world.linked_mut(&addr).map(|device| (device.noise == client_static, device.online));
+        let old = match known {
+            Some((true, old)) => old,
+            Some((false, _)) => {
+                world.end(conn, failure(401, None, None));
+                drop(world);
+                return self.wrong(&addr, "logged in with a Noise key other than the paired one");
+            }
+            None => return world.end(conn, failure(401, None, None)),
+        };
+        if let Some(old) = old {
+            let replaced = StreamError { code: None, conflict: Some("replaced".to_owned()) };
+            if let Some(client) = world.clients.get_mut(&old) {
+                client.stage = Stage::Ending;
+            }
+            world.end(old, stream_error(&replaced));
+        }
+        let Some(lid) = world.account(&addr).map(|account| account.lid(addr.device)) else { return };
+        if let Some(device) = world.linked_mut(&addr) {
+            device.online = Some(conn);
+            device.flow = Flow::Held;
+            device.queue.reconnected();
+        }
+        if let Some(client) = world.clients.get_mut(&conn) {
+            client.stage = Stage::LoggedIn(addr);
+        }
+        let success = NodeBuilder::new("success").attr("t", Self::now()).attr("lid", lid).build();
+        world.send(conn, success);
+    }
+
+    fn register(&self, conn: ConnId, noise: [u8; 32], payload: &wa::ClientPayload, peer: SocketAddr) {
+        let mut world = self.world();
+        let parsed =
+            payload.device_pairing_data.as_option().ok_or("a payload with neither user nor pairing data");
+        let registering = match parsed.and_then(|data| registering(data, noise)) {
+            Ok(registering) => registering,
+            Err(what) => {
+                world.end(conn, failure(400, None, None));
+                drop(world);
+                return self.counters.violation(peer.to_string(), format!("registration: {what}"));
+            }
+        };
+        let mut registering = Box::new(registering);
+        let refs: Vec<String> = (0..self.config.qr_refs).map(|_| fresh_reference()).collect();
+        registering.refs.extend(refs.iter().cloned());
+        if let Some(client) = world.clients.get_mut(&conn) {
+            client.stage = Stage::Registering(registering);
+        }
+        let refs = refs.into_iter().map(|text| NodeBuilder::new("ref").bytes(text.into_bytes()).build());
+        let id = world.fresh_id();
+        let iq = NodeBuilder::new("iq")
+            .attr("from", SERVER)
+            .attr("type", "set")
+            .attr("xmlns", "md")
+            .attr("id", id)
+            .children([NodeBuilder::new("pair-device").children(refs).build()])
+            .build();
+        world.send(conn, iq);
+    }
+
+    /// A stanza from a client.
+    pub(crate) fn stanza(self: &Arc<Self>, conn: ConnId, node: &Node) {
+        let addr = {
+            let world = self.world();
+            match world.clients.get(&conn).map(|client| &client.stage) {
+                Some(Stage::LoggedIn(addr)) => Some(addr.clone()),
+                Some(Stage::Registering(_)) => None,
+                Some(Stage::Ending) | None => return,
+            }
+        };
+        let Some(addr) = addr else { return self.registering_stanza(conn, node) };
+        match &*node.tag {
+            "iq" => iq::handle(self, conn, &addr, node),
+            "message" => self.message(conn, &addr, node),
+            "receipt" => self.receipt(conn, &addr, node),
+            "ack" => self.ack(&addr, node),
+            "ib" => self.ib(&addr, node),
+            "presence" => self.presence(&addr, node),
+            "chatstate" => self.chatstate(&addr, node),
+            "call" => {}
+            tag => self.wrong(&addr, format!("a stanza that WhatsApp does not know: <{tag}>")),
+        }
+    }
+
+    fn ib(&self, addr: &DeviceAddr, node: &Node) {
+        if let Some(batch) = node.get_optional_child("offline_batch") {
+            let count = attr(batch, "count").and_then(|count| count.parse().ok()).unwrap_or(100);
+            self.world().drain(addr, count);
+        }
+    }
+
+    fn ack(&self, addr: &DeviceAddr, node: &Node) {
+        self.counters.ack();
+        let id = attr(node, "id").unwrap_or_default();
+        let class = attr(node, "class");
+        let Some(class) = class.as_deref().and_then(Class::parse) else {
+            return self.wrong(addr, format!("ack {id} with class {class:?}"));
+        };
+        let kind = attr(node, "type");
+        let mut world = self.world();
+        if let Some(device) = world.linked_mut(addr) {
+            device.queue.confirm(class, &id, kind.as_deref());
+        }
+    }
+
+    /// Puts a fault in force and applies it to the connections that are open.
+    pub(crate) fn fault(self: &Arc<Self>, fault: Fault) {
+        let Some(live) = self.faults().add(fault, Instant::now()) else { return };
+        let hit: Vec<ConnId> = {
+            let world = self.world();
+            let device = |stage: &Stage| match stage {
+                Stage::LoggedIn(addr) => Some(addr.clone()),
+                _ => None,
+            };
+            let clients = world.clients.iter().map(|(conn, client)| (*conn, device(&client.stage)));
+            clients
+                .filter(|(_, addr)| {
+                    let addr = addr.as_ref();
+                    live.applies_to(addr.map(|addr| DeviceRef { number: &addr.user, device: addr.device }))
+                })
+                .map(|(conn, _)| conn)
+                .collect()
+        };
+        match live.action {
+            LiveAction::Drop(after) if after.is_zero() => {
+                let mut world = self.world();
+                hit.into_iter().for_each(|conn| world.close(conn));
+            }
+            LiveAction::Drop(after) => {
+                let server = Arc::clone(self);
+                tokio::spawn(async move {
+                    sleep(after).await;
+                    let mut world = server.world();
+                    hit.into_iter().for_each(|conn| world.close(conn));
+                });
+            }
+            LiveAction::Stall(time) => {
+                let until = Instant::now() + time;
+                let world = self.world();
+                for client in hit.iter().filter_map(|conn| world.clients.get(conn)) {
+                    client.control.send_modify(|control| control.stalled_until = Some(until));
+                }
+            }
+            LiveAction::StreamError(error) => {
+                let mut world = self.world();
+                hit.into_iter().for_each(|conn| world.end(conn, stream_error(&error)));
+            }
+        }
+    }
+
+    /// Records every stanza that a connected client has left unconfirmed for too long.
+    pub(crate) fn note_unconfirmed(&self) {
+        let now = Instant::now();
+        let mut late = Vec::new();
+        let mut world = self.world();
+        for account in world.accounts.values_mut() {
+            let number = Arc::clone(&account.number);
+            for (device, linked) in &mut account.linked {
+                if linked.online.is_none() {
+                    continue;
+                }
+                for (class, id) in linked.queue.late(CONFIRM_TIME, now) {
+                    late.push((DeviceAddr { user: Arc::clone(&number), device: *device }, class, id));
+                }
+            }
+        }
+        drop(world);
+        for (addr, class, id) in late {
+            let seconds = CONFIRM_TIME.as_secs();
+            self.wrong(&addr, format!("did not confirm {} {id} within {seconds} s", class.name()));
+        }
+    }
+
+    /// Keys of devices for somebody who wants to write to them. Devices that do not exist are left out.
+    pub(crate) fn bundles(&self, devices: &[DeviceAddr]) -> Vec<(DeviceAddr, Bundle)> {
+        let mut bundles = Vec::with_capacity(devices.len());
+        for addr in devices {
+            let phone = {
+                let mut world = self.world();
+                let few = world.linked_mut(addr).map(|device| {
+                    let mut bundle = device.keys.take();
+                    bundle.device_identity = Some(device.identity.clone());
+                    bundles.push((addr.clone(), bundle));
+                    device.keys.count()
+                });
+                if few == Some(FEW_PREKEYS) {
+                    let id = world.fresh_id();
+                    let count = NodeBuilder::new("count").attr("value", FEW_PREKEYS).build();
+                    let node = NodeBuilder::new("notification")
+                        .attr("from", SERVER)
+                        .attr("type", "encrypt")
+                        .attr("id", id)
+                        .attr("t", Self::now())
+                        .children([count])
+                        .build();
+                    world.deliver(addr, Class::Notification, node);
+                }
+                world.account(addr).filter(|_| addr.is_phone()).map(|account| Arc::clone(&account.phone))
+            };
+            if let Some(phone) = phone {
+                bundles.push((addr.clone(), phone.state().signal.bundle().into()));
+            }
+        }
+        bundles
+    }
+}
+
+fn registering(
+    data: &wa::client_payload::DevicePairingRegistrationData,
+    noise: [u8; 32],
+) -> Result<Registering, &'static str> {
+    let registration_id =
+        data.e_regid.as_deref().and_then(be_uint).ok_or("no registration id of up to 4 bytes")?;
+    let identity = data.e_ident.as_deref().and_then(array32).ok_or("no identity key of 32 bytes")?;
+    if data.e_keytype.as_deref() != Some(&[5]) {
+        return Err("the key type is not 5");
+    }
+    let id = data.e_skey_id.as_deref().and_then(be_uint).ok_or("no signed prekey id")?;
+    let public = data.e_skey_val.as_deref().and_then(array32).ok_or("no signed prekey of 32 bytes")?;
+    let signature = data.e_skey_sig.as_deref().unwrap_or_default();
+    let signed = SignedKey::verified(&identity, id, public, signature)
+        .map_err(|_| "the signed prekey's signature does not verify")?;
+    Ok(Registering {
+        noise,
+        identity,
+        registration_id,
+        signed,
+        refs: Default::default(),
+        code: None,
+        signing: None,
+    })
+}
+
+/// A reference as WhatsApp puts it into a QR: no comma may occur in it.
+pub(crate) fn fresh_reference() -> String {
+    use base64::Engine;
+    let random: [u8; 48] = rand::random();
+    format!("2@{}", base64::prelude::BASE64_STANDARD.encode(random))
+}
+
+pub(crate) fn failure(reason: u16, code: Option<u16>, expire_s: Option<u64>) -> Node {
+    let mut node = NodeBuilder::new("failure").attr("reason", reason).attr("location", "sim");
+    if let Some(code) = code {
+        node = node.attr("code", code);
+    }
+    if let Some(expire) = expire_s {
+        node = node.attr("expire", expire);
+    }
+    node.build()
+}
+
+pub(crate) fn stream_error(error: &StreamError) -> Node {
+    let mut node = NodeBuilder::new("stream:error");
+    if let Some(code) = error.code {
+        node = node.attr("code", code);
+    }
+    if let Some(conflict) = &error.conflict {
+        node = node.children([NodeBuilder::new("conflict").attr("type", conflict.clone()).build()]);
+    }
+    node.build()
+}
+
+/// Accepts connections until `stop` changes; WebSocket and plain HTTP share the port.
+pub(crate) async fn accept(
+    server: Arc<Server>,
+    listener: TcpListener,
+    http: axum::Router,
+    mut stop: watch::Receiver<bool>,
+) {
+    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let (http_tx, http_rx) = mpsc::channel(64);
+    let http = tokio::spawn(axum::serve(Sniffed { rx: http_rx, addr: server.addr }, http).into_future());
+    let mut running = tokio::task::JoinSet::new();
+    loop {
+        let (stream, peer) = tokio::select! {
+            () = stopped(&mut stop) => break,
+            Some(_) = running.join_next() => continue,
+            accepted = listener.accept() => match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    // Out of file descriptors, most likely: give connections time to close.
+                    log::warn!("cannot accept a connection: {error}");
+                    sleep(Duration::from_millis(50)).await;
+                    continue;
+                }
+            },
+        };
+        let Ok(place) = Arc::clone(&places).try_acquire_owned() else { continue };
+        running.spawn(route(Arc::clone(&server), stream, peer, http_tx.clone(), place));
+    }
+    running.shutdown().await;
+    http.abort();
+}
+
+/// Resolves when the server is to stop, or nobody is left who could say so.
+async fn stopped(stop: &mut watch::Receiver<bool>) {
+    let _ = stop.wait_for(|stop| *stop).await;
+}
+
+async fn route(
+    server: Arc<Server>,
+    stream: TcpStream,
+    peer: SocketAddr,
+    http: mpsc::Sender<(TcpStream, SocketAddr)>,
+    _place: OwnedSemaphorePermit,
+) {
+    match timeout(SNIFF_TIME, is_websocket(&stream)).await {
+        Ok(Ok(true)) => {
+            let refused = server.faults().on_connect(Instant::now());
+            match refused {
+                Some(status) => refuse(stream, status).await,
+                None => conn::serve(server, stream, peer).await,
+            }
+        }
+        // The HTTP server may be gone when everything stops; the connection then just closes.
+        Ok(Ok(false)) => drop(http.send((stream, peer)).await),
+        Ok(Err(_)) | Err(_) => {}
+    }
+}
+
+/// Looks at the request line without consuming it.
+async fn is_websocket(stream: &TcpStream) -> std::io::Result<bool> {
+    const START: &[u8] = b"GET /ws/";
+    let mut seen = [0; START.len()];
+    loop {
+        let count = stream.peek(&mut seen).await?;
+        if count == 0 || seen[..count] != START[..count] {
+            return Ok(false);
+        }
+        if count == START.len() {
+            return Ok(true);
+        }
+        // A peek does not wait for more than there is.
+        sleep(Duration::from_millis(5)).await;
+    }
+}
+
+async fn refuse(mut stream: TcpStream, status: u16) {
+    // The request is read first, so that closing does not reset the connection before the answer arrives.
+    let mut request = Vec::new();
+    let mut buffer = [0; 1024];
+    while request.len() < 16 * 1024 && !request.windows(4).any(|end| end == b"\r\n\r\n") {
+        match timeout(SNIFF_TIME, stream.read(&mut buffer)).await {
+            Ok(Ok(count)) if count > 0 => request.extend_from_slice(&buffer[..count]),
+            _ => return,
+        }
+    }
+    let answer = format!("HTTP/1.1 {status} Refused\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
+    // The client may have gone; there is nobody left to tell.
+    let _ = stream.write_all(answer.as_bytes()).await;
+    let _ = stream.shutdown().await;
+}
+
+/// The connections that turned out to be plain HTTP.
+struct Sniffed {
+    rx: mpsc::Receiver<(TcpStream, SocketAddr)>,
+    addr: SocketAddr,
+}
+
+impl Listener for Sniffed {
+    type Io = TcpStream;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (TcpStream, SocketAddr) {
+        match self.rx.recv().await {
+            Some(connection) => connection,
+            // The accept loop has ended and will abort this server.
+            None => std::future::pending().await,
+        }
+    }
+
+    fn local_addr(&self) -> std::io::Result<SocketAddr> {
+        Ok(self.addr)
+    }
+}
