@@ -215,7 +215,9 @@ fn unknown(message: &wa::Message) -> Option<Described> {
     rest.fast_ratchet_key_sender_key_distribution_message.take();
     rest.message_context_info.take();
     rest.protocol_message.take();
-    (rest != wa::Message::default()).then(|| Described { kind: "unknown", ..Described::default() })
+    // Not compared with a default message: a field that is set and empty is equal to one that is absent.
+    (waproto::codec::message_encoded_len(&rest) > 0)
+        .then(|| Described { kind: "unknown", ..Described::default() })
 }
 
 #[cfg(test)]

@@ -159,6 +159,50 @@ pub enum Fault {
     },
 }
 
+/// A fault that can never do what it says.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{field}` is {value}, it must be {must}")]
+pub struct FaultError {
+    field: &'static str,
+    value: String,
+    must: &'static str,
+}
+
+impl Fault {
+    /// Whether the values make sense together.
+    pub fn check(&self) -> Result<(), FaultError> {
+        let error =
+            |field, value: &dyn ToString, must| Err(FaultError { field, value: value.to_string(), must });
+        let (Self::NoAck { count, .. }
+        | Self::SlowAck { count, .. }
+        | Self::Nack { count, .. }
+        | Self::Failure { count, .. }
+        | Self::ClientOutdated { count, .. }
+        | Self::RateLimit { count, .. }
+        | Self::Repeat515 { count, .. }
+        | Self::Media { count, .. }
+        | Self::Refuse { count, .. }
+        | Self::Drop { after_messages: count, .. }) = self
+        else {
+            return match self {
+                Self::StreamError { code: None, conflict: None, .. } => {
+                    error("code", &"absent", "there, unless `conflict` is")
+                }
+                _ => Ok(()),
+            };
+        };
+        if *count == Some(0) {
+            return error("count", &0, "1 or more, or absent");
+        }
+        if let Self::Media { status, .. } | Self::Refuse { status: Some(status), .. } = self
+            && !(400..=599).contains(status)
+        {
+            return error("status", status, "an HTTP error, 400 to 599");
+        }
+        Ok(())
+    }
+}
+
 /// Whom a fault applies to: an account, or one of its devices.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -530,6 +574,23 @@ mod tests {
         ] {
             let error = serde_json::from_str::<Fault>(json).unwrap_err().to_string();
             assert!(error.contains(names), "{json}: {error}");
+        }
+    }
+
+    #[test]
+    fn values_that_can_do_nothing_are_noticed() {
+        for (json, names) in [
+            (r#"{"kind":"no-ack","count":0}"#, "count"),
+            (r#"{"kind":"drop","after_messages":0}"#, "count"),
+            (r#"{"kind":"refuse","status":200}"#, "status"),
+            (r#"{"kind":"media","status":7}"#, "status"),
+            (r#"{"kind":"stream-error"}"#, "code"),
+        ] {
+            let error = fault(json).check().unwrap_err().to_string();
+            assert!(error.contains(names), "{json}: {error}");
+        }
+        for json in [r#"{"kind":"refuse"}"#, r#"{"kind":"drop"}"#, r#"{"kind":"stream-error","code":503}"#] {
+            assert_eq!(fault(json).check(), Ok(()));
         }
     }
 

@@ -27,6 +27,7 @@ mod server;
 mod sim;
 mod stanza;
 pub mod stats;
+pub mod tls;
 mod world;
 
 pub use adv::QrError;
