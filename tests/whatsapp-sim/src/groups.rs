@@ -93,7 +93,12 @@ impl World {
 
 impl Server {
     /// Makes a group on behalf of `owner`. Every member's linked devices are told.
-    pub(crate) fn create_group(&self, name: &str, owner: &str, members: &[String]) -> Result<String, SimError> {
+    pub(crate) fn create_group(
+        &self,
+        name: &str,
+        owner: &str,
+        members: &[String],
+    ) -> Result<String, SimError> {
         let mut list: BTreeMap<Arc<str>, bool> = BTreeMap::new();
         for member in members {
             list.insert(Arc::clone(&self.phone(member)?.number), false);
@@ -189,12 +194,13 @@ impl Server {
         phone.compose(|| {
             let (key, group_jid, mut targets) = {
                 let world = self.world();
-                let (key, group) = world
-                    .groups
-                    .get_key_value(jid)
-                    .ok_or_else(|| SimError::NoRecipient(jid.to_owned()))?;
+                let (key, group) =
+                    world.groups.get_key_value(jid).ok_or_else(|| SimError::NoRecipient(jid.to_owned()))?;
                 if !group.members.contains_key(&phone.number) {
-                    return Err(SimError::NotMember { number: phone.number.to_string(), group: jid.to_owned() });
+                    return Err(SimError::NotMember {
+                        number: phone.number.to_string(),
+                        group: jid.to_owned(),
+                    });
                 }
                 (Arc::clone(key), group.jid.clone(), world.group_devices(group))
             };
@@ -236,7 +242,11 @@ impl Server {
         let phones: Vec<Arc<Phone>> = {
             let world = self.world();
             let Some(group) = world.groups.get(jid) else { return };
-            group.members.keys().filter_map(|number| Some(Arc::clone(&world.accounts.get(number)?.phone))).collect()
+            group
+                .members
+                .keys()
+                .filter_map(|number| Some(Arc::clone(&world.accounts.get(number)?.phone)))
+                .collect()
         };
         for phone in phones {
             phone.forget_group(jid);

@@ -104,9 +104,12 @@ impl Server {
 
     /// The phone's owner types a code in.
     pub(crate) async fn pair_code(self: &Arc<Self>, number: &str, code: &str) -> Result<(), SimError> {
-        let code: String = code.chars().filter(|c| !matches!(c, '-' | ' ')).collect::<String>().to_uppercase();
+        let code: String =
+            code.chars().filter(|c| !matches!(c, '-' | ' ')).collect::<String>().to_uppercase();
         if code.len() != 8 || !code.chars().all(|c| ALPHABET.contains(c)) {
-            return Err(SimError::WrongCode("a code has 8 letters and digits, none of them 0, I, O or U".to_owned()));
+            return Err(SimError::WrongCode(
+                "a code has 8 letters and digits, none of them 0, I, O or U".to_owned(),
+            ));
         }
         let phone = self.phone(number)?;
         let (conn, wrapped) = self.code_pending(number)?;
@@ -132,16 +135,11 @@ impl Server {
             _ => return Err(SimError::PairingRefused("the client did not answer the code".to_owned())),
         };
         let bundle = child_bytes(&finish, "link_code_pairing_wrapped_key_bundle");
-        let companion_identity = array32(child_bytes(&finish, "companion_identity_public")).unwrap_or_default();
-        let secret = open_bundle(
-            bundle,
-            &ephemeral,
-            &companion,
-            &companion_identity,
-            &identity,
-            &identity_private,
-        )
-        .map_err(|why| SimError::WrongCode(why.to_owned()))?;
+        let companion_identity =
+            array32(child_bytes(&finish, "companion_identity_public")).unwrap_or_default();
+        let secret =
+            open_bundle(bundle, &ephemeral, &companion, &companion_identity, &identity, &identity_private)
+                .map_err(|why| SimError::WrongCode(why.to_owned()))?;
         self.sign(conn, &phone, &secret).await
     }
 
@@ -155,9 +153,7 @@ impl Server {
             }
             _ => None,
         });
-        pending
-            .max_by_key(|(conn, _)| *conn)
-            .ok_or_else(|| SimError::NoCodePending(number.to_owned()))
+        pending.max_by_key(|(conn, _)| *conn).ok_or_else(|| SimError::NoCodePending(number.to_owned()))
     }
 
     fn primary_hello(
@@ -216,13 +212,15 @@ fn open_bundle(
     hkdf_sha256_into(&shared, Some(salt), info, &mut key).map_err(|_| OTHER_CODE)?;
     let mut opened = Vec::with_capacity(96);
     aes_256_gcm_decrypt(&key, iv, b"", sealed, &mut opened).map_err(|_| OTHER_CODE)?;
-    let (Some(theirs), Some(ours), Some(random)) = (opened.get(..32), opened.get(32..64), opened.get(64..96)) else {
+    let (Some(theirs), Some(ours), Some(random)) = (opened.get(..32), opened.get(32..64), opened.get(64..96))
+    else {
         return Err("the client's key bundle holds less than three keys");
     };
     if theirs != companion_identity || ours != identity {
         return Err("the client's key bundle is for other identities");
     }
-    let private = PrivateKey::deserialize(identity_private).map_err(|_| "the phone's identity key is unusable")?;
+    let private =
+        PrivateKey::deserialize(identity_private).map_err(|_| "the phone's identity key is unusable")?;
     let identity_shared =
         private.calculate_agreement(&public(companion_identity)?).map_err(|_| OTHER_CODE)?;
     let mut secret = [0; 32];

@@ -139,7 +139,9 @@ impl Server {
         let sender = {
             let mut world = self.world();
             let author = DeviceAddr::new(account, 0);
-            let Some(node) = address_receipt(&world, receipt, &phone.addr(), group, group.is_some()) else { return };
+            let Some(node) = address_receipt(&world, receipt, &phone.addr(), group, group.is_some()) else {
+                return;
+            };
             for target in linked_devices(&world, &author) {
                 world.deliver(&target, Class::Receipt, node.clone());
             }

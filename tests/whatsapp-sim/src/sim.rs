@@ -259,7 +259,12 @@ impl Sim {
     /// # Errors
     ///
     /// [`SimError::NoPhone`] or [`SimError::GroupTooLarge`].
-    pub async fn create_group(&self, name: &str, owner: &str, members: &[String]) -> Result<String, SimError> {
+    pub async fn create_group(
+        &self,
+        name: &str,
+        owner: &str,
+        members: &[String],
+    ) -> Result<String, SimError> {
         self.inner.server.create_group(name, owner, members)
     }
 

@@ -95,7 +95,8 @@ fn create(server: &Server, addr: &DeviceAddr, iq: &Node, action: &Node) -> Node 
     let mut world = server.world();
     if let Some(group) = world.groups.get_mut(jid.as_str()) {
         let body = action.get_optional_child_by_tag(&["description", "body"]);
-        group.description = body.map(|body| (group.invite.clone(), String::from_utf8_lossy(bytes(body)).into_owned()));
+        group.description =
+            body.map(|body| (group.invite.clone(), String::from_utf8_lossy(bytes(body)).into_owned()));
         group.announce = child(action, "announcement").is_some();
         group.locked = child(action, "locked").is_some();
     }
@@ -112,9 +113,13 @@ fn leave(server: &Server, addr: &DeviceAddr, iq: &Node, action: &Node) -> Node {
         let code = {
             let mut world = server.world();
             let account = world.account(addr).map(|account| (account.lid(0), account.pn(0)));
-            match (world.groups.get_mut(jid.as_str()).and_then(|group| group.members.remove(&addr.user)), account) {
+            match (
+                world.groups.get_mut(jid.as_str()).and_then(|group| group.members.remove(&addr.user)),
+                account,
+            ) {
                 (Some(_), Some((lid, pn))) => {
-                    let who = NodeBuilder::new("participant").attr("jid", lid).attr("phone_number", pn).build();
+                    let who =
+                        NodeBuilder::new("participant").attr("jid", lid).attr("phone_number", pn).build();
                     let remove = NodeBuilder::new("remove").children([who]).build();
                     world.notify_group(&jid, &addr.user, &[Arc::clone(&addr.user)], &remove);
                     200
@@ -160,8 +165,9 @@ fn members(server: &Server, addr: &DeviceAddr, iq: &Node, jid: &str, action: &No
                 }
             };
             let Some(account) = world.accounts.get(&number) else { continue };
-            let mut node =
-                NodeBuilder::new("participant").attr("jid", account.lid(0)).attr("phone_number", account.pn(0));
+            let mut node = NodeBuilder::new("participant")
+                .attr("jid", account.lid(0))
+                .attr("phone_number", account.pn(0));
             let Some(group) = world.groups.get_mut(jid) else { return iq_error(iq, 404, "item-not-found") };
             let member = group.members.get(&number).copied();
             let error = match (&*tag, member) {
@@ -201,7 +207,12 @@ fn members(server: &Server, addr: &DeviceAddr, iq: &Node, jid: &str, action: &No
 
 fn participant(number: &str, world: &World) -> Option<Node> {
     let account = world.accounts.get(number)?;
-    Some(NodeBuilder::new("participant").attr("jid", account.lid(0)).attr("phone_number", account.pn(0)).build())
+    Some(
+        NodeBuilder::new("participant")
+            .attr("jid", account.lid(0))
+            .attr("phone_number", account.pn(0))
+            .build(),
+    )
 }
 
 fn property(server: &Server, addr: &DeviceAddr, iq: &Node, jid: &str, action: &Node) -> Node {

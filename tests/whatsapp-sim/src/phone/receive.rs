@@ -110,8 +110,8 @@ impl State {
     }
 
     fn failed(&mut self, envelope: &Envelope<'_>, error: &SignalError, wrong: &mut Vec<String>) -> Opening {
-        let blameless = self.lost.contains(envelope.sender)
-            || (error.is_missing_sender_key() && !envelope.informed);
+        let blameless =
+            self.lost.contains(envelope.sender) || (error.is_missing_sender_key() && !envelope.informed);
         let error = error.to_string();
         if !blameless {
             wrong.push(format!("message {}: {} does not decrypt: {error}", envelope.id, envelope.kind));

@@ -81,7 +81,8 @@ impl Phone {
         let own = self.addr();
         let mut state = self.state();
         let distribution = state.signal.own_distribution(group, &own)?;
-        let key = MessageUtils::encode_and_pad(&with_distribution(wa::Message::default(), group, distribution));
+        let key =
+            MessageUtils::encode_and_pad(&with_distribution(wa::Message::default(), group, distribution));
         let mut copies = Vec::with_capacity(unkeyed.len());
         for target in unkeyed {
             let (kind, body) = state.signal.encrypt(target, &key)?;
