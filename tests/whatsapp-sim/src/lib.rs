@@ -7,6 +7,7 @@
 mod adv;
 mod appstate;
 mod conn;
+pub mod control;
 pub mod describe;
 mod error;
 pub mod faults;
@@ -28,6 +29,7 @@ mod sim;
 mod stanza;
 pub mod stats;
 pub mod tls;
+mod web;
 mod world;
 
 pub use adv::QrError;

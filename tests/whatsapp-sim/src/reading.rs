@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
+use sha2::{Digest, Sha256};
 use wacore_binary::builder::NodeBuilder;
 use wacore_binary::{Jid, Node};
 
 use crate::describe::describe;
 use crate::inbox::InboxItem;
 use crate::keys::{Bundle, DeviceAddr};
+use crate::media::{self, MediaRef};
 use crate::phone::{Envelope, Opening, Phone, PhoneReceipt, SenderFacts};
 use crate::queue::Class;
 use crate::routing::{Header, Parcel};
@@ -94,9 +96,29 @@ impl Server {
                 header.sender.user.to_string()
             }
         };
+        let medium = described.media.as_ref().and_then(|media| self.fetch(phone, header, media));
         let from = header.sender.user.to_string();
-        let item = InboxItem::new(&header.id, from, chat, header.t, &described, None);
+        let item = InboxItem::new(&header.id, from, chat, header.t, &described, medium);
         Some(phone.inbox.push(item, described.media))
+    }
+
+    /// The phone downloads a message's medium and decrypts it: its size and its SHA-256.
+    fn fetch(&self, phone: &Phone, header: &Header, media: &MediaRef) -> Option<(u64, [u8; 32])> {
+        // A repeat is not shown, so nothing is downloaded for it.
+        if phone.inbox.get(&header.id).is_some() {
+            return None;
+        }
+        match media::open_blocking(&self.media, media) {
+            Ok(plain) => Some((plain.len() as u64, Sha256::digest(&plain).into())),
+            Err(error) if error.is_violation() => {
+                self.wrong(&header.sender, format!("message {}: {error}", header.id));
+                None
+            }
+            Err(error) => {
+                log::warn!("message {}: {error}", header.id);
+                None
+            }
+        }
     }
 
     /// Sends a receipt of a phone to the sender of a message: its linked devices, or its phone.

@@ -35,7 +35,7 @@ pub(crate) fn handle(server: &Arc<Server>, conn: ConnId, addr: &DeviceAddr, iq: 
         "w:sync:app:state" => account::app_state(server, addr, iq),
         "abt" => account::props(iq),
         "privacy" => account::privacy(iq),
-        "w:m" => account::media_conn(server, iq),
+        "w:m" => account::media_conn(server, addr, iq),
         "w:profile:picture" => account::picture(iq),
         "status" => account::about(server, addr, iq),
         "w:g2" if set => groups::set(server, addr, iq),
