@@ -15,6 +15,9 @@ pub enum SimError {
         /// Why not.
         source: std::io::Error,
     },
+    /// TLS cannot be offered.
+    #[error(transparent)]
+    Tls(#[from] crate::tls::TlsError),
     /// A number that is not 5 to 20 digits.
     #[error("`{0}` is not a phone number: give 5 to 20 digits")]
     Number(String),
@@ -59,6 +62,9 @@ pub enum SimError {
         /// The group's JID.
         group: String,
     },
+    /// More members than a group may have.
+    #[error("a group of {0} members is too large: WhatsApp allows {1}")]
+    GroupTooLarge(usize, usize),
     /// A message that the phone has not received.
     #[error("{number} has no message {id}")]
     NoMessage {
@@ -76,6 +82,14 @@ pub enum SimError {
         id: String,
         /// Why its medium is not there.
         why: String,
+    },
+    /// A phone's file could not be put on the media host.
+    #[error("{number} cannot upload the file: {source}")]
+    Upload {
+        /// The phone.
+        number: String,
+        /// Why not.
+        source: crate::media::MediaError,
     },
     /// Encryption failed.
     #[error("{number} cannot encrypt for {to}: {why}")]

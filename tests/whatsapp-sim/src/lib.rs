@@ -7,6 +7,7 @@
 mod adv;
 mod appstate;
 mod conn;
+pub mod control;
 pub mod describe;
 mod error;
 pub mod faults;
@@ -27,10 +28,11 @@ mod server;
 mod sim;
 mod stanza;
 pub mod stats;
+pub mod tls;
+mod web;
 mod world;
 
 pub use adv::QrError;
 pub use error::SimError;
 pub use phone::PhoneReceipt;
 pub use sim::{PhoneInfo, Sim, SimConfig};
-pub mod tls;

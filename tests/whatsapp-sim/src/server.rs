@@ -15,10 +15,12 @@ use waproto::whatsapp as wa;
 use crate::conn;
 use crate::faults::{DeviceRef, Fault, Faults, LiveAction, LoginFault, StreamError};
 use crate::keys::{Bundle, DeviceAddr, SignedKey};
+use crate::media::{MediaHost, MediaStore};
 use crate::noise::ServerKeys;
 use crate::queue::Class;
 use crate::stanza::{SERVER, array32, attr, be_uint};
 use crate::stats::Counters;
+use crate::tls::{self, Tls, TlsError};
 use crate::world::{ConnId, Flow, Registering, Stage, World};
 use crate::{SimConfig, iq};
 
@@ -36,20 +38,35 @@ pub(crate) struct Server {
     pub(crate) config: SimConfig,
     pub(crate) addr: SocketAddr,
     pub(crate) counters: Arc<Counters>,
-    faults: Mutex<Faults>,
+    pub(crate) media: Arc<MediaStore>,
+    pub(crate) tls: Option<Tls>,
+    faults: Arc<Mutex<Faults>>,
     world: Mutex<World>,
 }
 
 impl Server {
-    pub(crate) fn new(config: SimConfig, addr: SocketAddr) -> Self {
-        Self {
+    pub(crate) fn new(config: SimConfig, addr: SocketAddr) -> Result<Self, TlsError> {
+        Ok(Self {
+            media: Arc::new(MediaStore::new(config.media_bytes)),
+            tls: config.tls.then(|| Tls::generate(addr.ip())).transpose()?,
             keys: ServerKeys::generate(),
             config,
             addr,
             counters: Arc::default(),
-            faults: Mutex::default(),
+            faults: Arc::default(),
             world: Mutex::default(),
-        }
+        })
+    }
+
+    /// What is served on the port besides the WebSocket.
+    pub(crate) fn web(&self) -> axum::Router {
+        let host = MediaHost {
+            store: Arc::clone(&self.media),
+            faults: Arc::clone(&self.faults),
+            counters: Arc::clone(&self.counters),
+            url: format!("{}://{}", if self.tls.is_some() { "https" } else { "http" }, self.addr),
+        };
+        crate::web::router(self.config.client_revision).merge(host.router())
     }
 
     /// Every change of the world is complete before anything that could panic, so a poisoned lock is usable.
@@ -408,8 +425,8 @@ async fn route(
     http: mpsc::Sender<(TcpStream, SocketAddr)>,
     _place: OwnedSemaphorePermit,
 ) {
-    match timeout(SNIFF_TIME, is_websocket(&stream)).await {
-        Ok(Ok(true)) => {
+    match timeout(SNIFF_TIME, protocol(&stream)).await {
+        Ok(Ok(Protocol::WebSocket)) => {
             let refused = server.faults().on_connect(Instant::now());
             match refused {
                 Some(status) => refuse(stream, status).await,
@@ -417,22 +434,40 @@ async fn route(
             }
         }
         // The HTTP server may be gone when everything stops; the connection then just closes.
-        Ok(Ok(false)) => drop(http.send((stream, peer)).await),
+        Ok(Ok(Protocol::Http)) => drop(http.send((stream, peer)).await),
+        Ok(Ok(Protocol::Tls)) => match &server.tls {
+            Some(tls) => {
+                if let Err(error) = tls.serve(stream, server.addr).await {
+                    log::debug!("TLS connection ended: {error}");
+                }
+            }
+            None => log::warn!("a client wants TLS, and the server was started without"),
+        },
         Ok(Err(_)) | Err(_) => {}
     }
 }
 
+/// What a connection's first bytes say it is.
+enum Protocol {
+    WebSocket,
+    Http,
+    Tls,
+}
+
 /// Looks at the request line without consuming it.
-async fn is_websocket(stream: &TcpStream) -> std::io::Result<bool> {
+async fn protocol(stream: &TcpStream) -> std::io::Result<Protocol> {
     const START: &[u8] = b"GET /ws/";
     let mut seen = [0; START.len()];
     loop {
         let count = stream.peek(&mut seen).await?;
+        if seen[0] == tls::FIRST_BYTE {
+            return Ok(Protocol::Tls);
+        }
         if count == 0 || seen[..count] != START[..count] {
-            return Ok(false);
+            return Ok(Protocol::Http);
         }
         if count == START.len() {
-            return Ok(true);
+            return Ok(Protocol::WebSocket);
         }
         // A peek does not wait for more than there is.
         sleep(Duration::from_millis(5)).await;

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -14,10 +15,12 @@ use crate::error::SimError;
 use crate::faults::Fault;
 use crate::inbox::InboxItem;
 use crate::keys::DeviceAddr;
+use crate::media::{self, OutgoingMedia};
 use crate::phone::{Phone, PhoneReceipt};
 use crate::reading::plain_receipt;
 use crate::server::{self, Server};
 use crate::stats::Stats;
+use crate::tls::Tls;
 use crate::world::{Account, lid_of};
 
 /// How a server is set up.
@@ -27,13 +30,23 @@ pub struct SimConfig {
     pub listen: SocketAddr,
     /// QR references a client is given at a time. WhatsApp gives 6.
     pub qr_refs: usize,
-    /// The token that media requests must carry.
-    pub media_auth: String,
+    /// The version that `/sw.js` names: the last number of `2.3000.N`.
+    pub client_revision: u32,
+    /// Bytes of media that are kept; older files give way to newer ones.
+    pub media_bytes: usize,
+    /// Whether the port also takes TLS, under an authority of its own: see [`Sim::tls_authority`].
+    pub tls: bool,
 }
 
 impl Default for SimConfig {
     fn default() -> Self {
-        Self { listen: ([127, 0, 0, 1], 0).into(), qr_refs: 6, media_auth: "sim-media-auth".to_owned() }
+        Self {
+            listen: ([127, 0, 0, 1], 0).into(),
+            qr_refs: 6,
+            client_revision: 1_026_000_000,
+            media_bytes: 512 << 20,
+            tls: false,
+        }
     }
 }
 
@@ -68,14 +81,14 @@ impl Sim {
     ///
     /// # Errors
     ///
-    /// [`SimError::Listen`] if the address cannot be listened on.
+    /// [`SimError::Listen`] if the address cannot be listened on, [`SimError::Tls`] if no certificate can be made.
     pub async fn start(config: SimConfig) -> Result<Self, SimError> {
         let listen = |source| SimError::Listen { addr: config.listen, source };
         let listener = TcpListener::bind(config.listen).await.map_err(listen)?;
         let addr = listener.local_addr().map_err(listen)?;
-        let server = Arc::new(Server::new(config, addr));
+        let server = Arc::new(Server::new(config, addr)?);
         let (stop, stopped) = watch::channel(false);
-        tokio::spawn(server::accept(Arc::clone(&server), listener, axum::Router::new(), stopped));
+        tokio::spawn(server::accept(Arc::clone(&server), listener, server.web(), stopped));
         Ok(Self { inner: Arc::new(Inner { server, stop }) })
     }
 
@@ -97,6 +110,11 @@ impl Sim {
     /// The public key that signs the server's Noise certificates.
     pub fn noise_root(&self) -> [u8; 32] {
         self.inner.server.keys.root()
+    }
+
+    /// The certificate of the authority to trust for TLS, in PEM; `None` without [`SimConfig::tls`].
+    pub fn tls_authority(&self) -> Option<&str> {
+        self.inner.server.tls.as_ref().map(Tls::authority)
     }
 
     /// Registers a number and puts a phone behind it.
@@ -209,6 +227,37 @@ impl Sim {
         self.inner.server.send(number, to, &message)
     }
 
+    /// The phone encrypts and uploads a file and sends it; `to` as with [`send_text`](Self::send_text). Returns the
+    /// message id.
+    ///
+    /// # Errors
+    ///
+    /// As `send_text`, and [`SimError::Upload`] if the media host cannot keep the file.
+    pub async fn send_media(&self, number: &str, to: &str, media: OutgoingMedia) -> Result<String, SimError> {
+        let server = &self.inner.server;
+        server.phone(number)?;
+        let uploaded = media::put(&server.media, media.data.clone(), media.kind.media_type()).await;
+        let uploaded = uploaded.map_err(|source| SimError::Upload { number: number.to_owned(), source })?;
+        let timestamp = i64::try_from(Server::now()).unwrap_or(i64::MAX);
+        server.send(number, to, &media.message(uploaded, timestamp))
+    }
+
+    /// The decrypted medium of a message that the phone shows.
+    ///
+    /// # Errors
+    ///
+    /// [`SimError::NoPhone`], [`SimError::NoMessage`], or [`SimError::Media`] if the message has no medium or it cannot
+    /// be opened.
+    pub async fn media(&self, number: &str, id: &str) -> Result<Bytes, SimError> {
+        let server = &self.inner.server;
+        let phone = server.phone(number)?;
+        let no_message = || SimError::NoMessage { number: number.to_owned(), id: id.to_owned() };
+        let unopened = |why: String| SimError::Media { number: number.to_owned(), id: id.to_owned(), why };
+        let medium = phone.inbox.media(id).ok_or_else(no_message)?;
+        let medium = medium.ok_or_else(|| unopened("it has no medium".to_owned()))?;
+        media::open(&server.media, medium).await.map_err(|e| unopened(e.to_string()))
+    }
+
     /// The phone reads a message: its sender gets a read receipt.
     ///
     /// # Errors
@@ -252,6 +301,20 @@ impl Sim {
         peers.push(DeviceAddr::new(with, 0));
         phone.lose_sessions(&peers);
         Ok(())
+    }
+
+    /// Makes a group; members and owner are numbers of phones. Returns its JID.
+    ///
+    /// # Errors
+    ///
+    /// [`SimError::NoPhone`] or [`SimError::GroupTooLarge`].
+    pub async fn create_group(
+        &self,
+        name: &str,
+        owner: &str,
+        members: &[String],
+    ) -> Result<String, SimError> {
+        self.inner.server.create_group(name, owner, members)
     }
 
     /// Puts a fault in force.

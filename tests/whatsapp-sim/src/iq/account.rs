@@ -8,6 +8,7 @@ use wacore_binary::Node;
 use wacore_binary::builder::NodeBuilder;
 
 use crate::keys::DeviceAddr;
+use crate::media::AUTH_TTL;
 use crate::queue::Class;
 use crate::server::Server;
 use crate::stanza::{attr, bytes, child, empty, iq_error, iq_result, jid_attr};
@@ -59,7 +60,7 @@ pub(super) fn privacy(iq: &Node) -> Node {
     }
 }
 
-pub(super) fn media_conn(server: &Server, iq: &Node) -> Node {
+pub(super) fn media_conn(server: &Server, addr: &DeviceAddr, iq: &Node) -> Node {
     let categories = ["image", "video", "audio", "document", "sticker"].map(str::to_owned);
     let host = MediaConnHostExtended {
         upload: true,
@@ -67,8 +68,8 @@ pub(super) fn media_conn(server: &Server, iq: &Node) -> Node {
         download_categories: categories.to_vec(),
         ..MediaConnHostExtended::simple(server.addr.to_string(), HostType::Primary)
     };
-    let auth = server.config.media_auth.clone();
-    iq_result(iq, [MediaConnResponseExtended::mock(auth, 3_600, vec![host]).into_node()])
+    let auth = server.media.issue_auth(&addr.to_string());
+    iq_result(iq, [MediaConnResponseExtended::mock(auth, AUTH_TTL.as_secs(), vec![host]).into_node()])
 }
 
 /// Nobody here has a picture: the answer WhatsApp gives for such a user.

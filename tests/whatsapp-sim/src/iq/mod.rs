@@ -2,6 +2,7 @@
 
 mod account;
 mod encrypt;
+mod groups;
 mod usync;
 
 use std::sync::Arc;
@@ -34,9 +35,11 @@ pub(crate) fn handle(server: &Arc<Server>, conn: ConnId, addr: &DeviceAddr, iq: 
         "w:sync:app:state" => account::app_state(server, addr, iq),
         "abt" => account::props(iq),
         "privacy" => account::privacy(iq),
-        "w:m" => account::media_conn(server, iq),
+        "w:m" => account::media_conn(server, addr, iq),
         "w:profile:picture" => account::picture(iq),
         "status" => account::about(server, addr, iq),
+        "w:g2" if set => groups::set(server, addr, iq),
+        "w:g2" => groups::get(server, addr, iq),
         "md" => return account::unlink(server, conn, addr, iq),
         "" => {
             server.wrong(addr, "an iq without xmlns");
