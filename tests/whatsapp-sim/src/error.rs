@@ -62,6 +62,9 @@ pub enum SimError {
         /// The group's JID.
         group: String,
     },
+    /// More members than a group may have.
+    #[error("a group of {0} members is too large: WhatsApp allows {1}")]
+    GroupTooLarge(usize, usize),
     /// A message that the phone has not received.
     #[error("{number} has no message {id}")]
     NoMessage {

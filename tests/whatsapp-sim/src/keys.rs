@@ -55,8 +55,6 @@ pub(crate) enum KeyError {
     RegistrationChanged,
     #[error("the signature of signed prekey {0} does not verify")]
     Signature(u32),
-    #[error("one-time prekey {0} was uploaded again after it had been handed out")]
-    Reuploaded(u32),
     #[error("the same one-time prekey id {0} occurs twice in one upload")]
     Twice(u32),
     #[error("more than {MAX_PREKEYS} one-time prekeys")]

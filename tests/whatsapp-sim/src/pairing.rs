@@ -123,6 +123,10 @@ impl Server {
 
     /// A stanza from a client that has not logged in.
     pub(crate) fn registering_stanza(self: &Arc<Self>, conn: ConnId, node: &Node) {
+        if node.tag == "ack" {
+            // For the notification that a code was typed in.
+            return self.counters.ack();
+        }
         if node.tag != "iq" {
             return self.counters.violation("registering client", format!("<{}> before pairing", node.tag));
         }

@@ -20,13 +20,15 @@ use crate::world::World;
 impl Server {
     /// Opens a copy on a phone.
     pub(crate) fn to_phone(&self, phone: &Arc<Phone>, header: &Header, parcel: &Parcel) {
-        let facts = {
+        let (facts, informed) = {
             let world = self.world();
+            let informed = header.sender.is_phone() || world.knew(&header.sender, &phone.addr());
             let device = world.account(&header.sender).and_then(|own| own.linked.get(&header.sender.device));
-            device.map(|device| SenderFacts {
+            let facts = device.map(|device| SenderFacts {
                 registration_id: device.keys.registration_id,
                 identity: device.keys.identity,
-            })
+            });
+            (facts, informed)
         };
         let mut shown = None;
         for enc in &parcel.enc {
@@ -37,6 +39,7 @@ impl Server {
                 kind: &kind,
                 body: bytes(enc),
                 group: header.group.as_deref(),
+                informed,
                 device_identity: header.identity.is_some(),
             };
             let (opening, wrong) = phone.open(&envelope, facts.as_ref());
@@ -70,33 +73,31 @@ impl Server {
     /// Shows a message in the phone's inbox. `None`: nothing to show; else whether it was new.
     fn show(&self, phone: &Arc<Phone>, header: &Header, message: waproto::whatsapp::Message) -> Option<bool> {
         let described = describe(&message)?;
-        let from = header.sender.user.to_string();
-        let chat = match (&header.group, &described.destination) {
-            (Some(group), _) => group.to_string(),
-            (None, Some(destination)) => {
-                if header.sender.user != phone.number {
-                    self.wrong(
-                        &header.sender,
-                        format!("message {}: a DeviceSentMessage for somebody else", header.id),
-                    );
-                    return None;
-                }
-                let jid: Option<Jid> = destination.parse().ok();
-                let world = self.world();
-                let number = jid.and_then(|jid| Some(world.account_of(&jid)?.number.to_string()));
-                number.unwrap_or_else(|| destination.clone())
+        let own = header.sender.user == phone.number;
+        let number = |jid: &Jid| self.world().account_of(jid).map(|account| account.number.to_string());
+        let chat = match (&header.group, &described.destination, &header.recipient) {
+            (Some(group), ..) => group.to_string(),
+            (None, Some(_), _) if !own => {
+                let what = format!("message {}: a DeviceSentMessage for somebody else", header.id);
+                self.wrong(&header.sender, what);
+                return None;
             }
-            (None, None) => {
-                if header.sender.user == phone.number && header.category.is_none() {
-                    self.wrong(
-                        &header.sender,
-                        format!("message {}: the own phone's copy is no DeviceSentMessage", header.id),
-                    );
+            (None, Some(destination), _) => {
+                let jid: Option<Jid> = destination.parse().ok();
+                jid.as_ref().and_then(number).unwrap_or_else(|| destination.clone())
+            }
+            // Sent again to an own device, such a message is not wrapped; its stanza says where it went.
+            (None, None, Some(recipient)) if own => number(recipient)?,
+            (None, None, _) => {
+                if own && header.category.is_none() {
+                    let what = format!("message {}: the own phone's copy is no DeviceSentMessage", header.id);
+                    self.wrong(&header.sender, what);
                 }
-                from.clone()
+                header.sender.user.to_string()
             }
         };
         let medium = described.media.as_ref().and_then(|media| self.fetch(phone, header, media));
+        let from = header.sender.user.to_string();
         let item = InboxItem::new(&header.id, from, chat, header.t, &described, medium);
         Some(phone.inbox.push(item, described.media))
     }
@@ -160,7 +161,9 @@ impl Server {
         let sender = {
             let mut world = self.world();
             let author = DeviceAddr::new(account, 0);
-            let Some(node) = address_receipt(&world, receipt, &phone.addr(), group, false) else { return };
+            let Some(node) = address_receipt(&world, receipt, &phone.addr(), group, group.is_some()) else {
+                return;
+            };
             for target in linked_devices(&world, &author) {
                 world.deliver(&target, Class::Receipt, node.clone());
             }
@@ -209,19 +212,7 @@ impl Server {
                     crate::phone::Destination::Direct(number) => Jid::pn(&**number),
                     crate::phone::Destination::Group(_) => to.clone(),
                 };
-                let header = Header {
-                    id: id.into_owned(),
-                    sender: author.clone(),
-                    kind,
-                    t: Self::now(),
-                    to: direct,
-                    group,
-                    edit: None,
-                    category: None,
-                    identity: None,
-                    meta: None,
-                    lid,
-                };
+                let header = Header { group, lid, ..Header::new(&id, author, direct, &kind) };
                 self.dispatch(&header, vec![crate::routing::parcel(copy)]);
             }
             Err(error) => log::warn!("a message cannot be encrypted again: {error}"),

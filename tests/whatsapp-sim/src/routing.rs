@@ -31,6 +31,8 @@ pub(crate) struct Header {
     /// For a direct message, the JID it was written to.
     pub(crate) to: Jid,
     pub(crate) group: Option<Arc<str>>,
+    /// For a message sent again to an own device, whom it had been written to.
+    pub(crate) recipient: Option<Jid>,
     pub(crate) edit: Option<String>,
     pub(crate) category: Option<String>,
     /// The sender's `ADVSignedDeviceIdentity`, where one was sent.
@@ -38,6 +40,25 @@ pub(crate) struct Header {
     pub(crate) meta: Option<Node>,
     /// Addressed by LID.
     pub(crate) lid: bool,
+}
+
+impl Header {
+    pub(crate) fn new(id: &str, sender: &DeviceAddr, to: Jid, kind: &str) -> Self {
+        Self {
+            id: id.to_owned(),
+            sender: sender.clone(),
+            kind: kind.to_owned(),
+            t: Server::now(),
+            to,
+            group: None,
+            recipient: None,
+            edit: None,
+            category: None,
+            identity: None,
+            meta: None,
+            lid: false,
+        }
+    }
 }
 
 /// One encrypted copy on its way.
@@ -116,17 +137,13 @@ impl Server {
     /// Who gets what of a message. The error is the ack's error code.
     fn plan(&self, sender: &DeviceAddr, to: &Jid, id: &str, node: &Node) -> Result<Plan, u16> {
         let mut header = Header {
-            id: id.to_owned(),
-            sender: sender.clone(),
-            kind: attr(node, "type").unwrap_or_default().into_owned(),
-            t: Self::now(),
-            to: to.clone(),
-            group: None,
+            recipient: jid_attr(node, "recipient"),
             edit: attr(node, "edit").map(|edit| edit.into_owned()),
             category: attr(node, "category").map(|category| category.into_owned()),
             identity: child(node, "device-identity").map(|identity| bytes(identity).to_vec()),
             meta: child(node, "meta").cloned(),
             lid: to.server == JidServer::Lid,
+            ..Header::new(id, sender, to.clone(), &attr(node, "type").unwrap_or_default())
         };
         if header.kind.is_empty() {
             self.wrong(sender, format!("message {id} has no type"));
@@ -197,7 +214,7 @@ impl Server {
         parcels
     }
 
-    fn check_encs(&self, encs: &[Node]) -> Option<String> {
+    pub(crate) fn check_encs(&self, encs: &[Node]) -> Option<String> {
         if encs.is_empty() {
             return Some("no <enc>".to_owned());
         }
@@ -259,19 +276,7 @@ impl Server {
                 to: to.to_string(),
                 why: error.to_string(),
             })?;
-            let header = Header {
-                id: id.clone(),
-                sender: own.clone(),
-                kind: stanza_type_from_message(message).to_owned(),
-                t: Self::now(),
-                to: Jid::pn(&**to),
-                group: None,
-                edit: None,
-                category: None,
-                identity: None,
-                meta: None,
-                lid: false,
-            };
+            let header = Header::new(&id, &own, Jid::pn(&**to), stanza_type_from_message(message));
             self.dispatch(&header, copies.into_iter().map(parcel).collect());
             Ok(id.clone())
         })
@@ -339,7 +344,7 @@ fn stanza_for(from: &Account, header: &Header, parcel: &Parcel) -> Node {
             .attr("from", author)
             .attr(if header.lid { "sender_pn" } else { "sender_lid" }, alternate.to_non_ad());
         if parcel.to.user == header.sender.user && header.category.is_none() {
-            node = node.attr("recipient", header.to.clone());
+            node = node.attr("recipient", header.recipient.as_ref().unwrap_or(&header.to).clone());
         }
     }
     if let Some(edit) = &header.edit {

@@ -303,6 +303,20 @@ impl Sim {
         Ok(())
     }
 
+    /// Makes a group; members and owner are numbers of phones. Returns its JID.
+    ///
+    /// # Errors
+    ///
+    /// [`SimError::NoPhone`] or [`SimError::GroupTooLarge`].
+    pub async fn create_group(
+        &self,
+        name: &str,
+        owner: &str,
+        members: &[String],
+    ) -> Result<String, SimError> {
+        self.inner.server.create_group(name, owner, members)
+    }
+
     /// Puts a fault in force.
     pub fn fault(&self, fault: Fault) {
         self.inner.server.fault(fault);

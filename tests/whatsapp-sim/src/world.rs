@@ -93,7 +93,8 @@ pub(crate) struct Group {
     pub(crate) created: u64,
     /// Phone numbers; the value says whether the member is an admin.
     pub(crate) members: BTreeMap<Arc<str>, bool>,
-    pub(crate) topic: Option<String>,
+    /// Its id and text.
+    pub(crate) description: Option<(String, String)>,
     pub(crate) announce: bool,
     pub(crate) locked: bool,
     pub(crate) invite: String,

@@ -2,6 +2,7 @@
 
 mod account;
 mod encrypt;
+mod groups;
 mod usync;
 
 use std::sync::Arc;
@@ -37,6 +38,8 @@ pub(crate) fn handle(server: &Arc<Server>, conn: ConnId, addr: &DeviceAddr, iq: 
         "w:m" => account::media_conn(server, addr, iq),
         "w:profile:picture" => account::picture(iq),
         "status" => account::about(server, addr, iq),
+        "w:g2" if set => groups::set(server, addr, iq),
+        "w:g2" => groups::get(server, addr, iq),
         "md" => return account::unlink(server, conn, addr, iq),
         "" => {
             server.wrong(addr, "an iq without xmlns");

@@ -19,6 +19,8 @@ pub(crate) struct Envelope<'a> {
     pub(crate) body: &'a [u8],
     /// The group's JID, for a message in a group.
     pub(crate) group: Option<&'a str>,
+    /// The sender was told of this phone, so it has no excuse for leaving out its key for the group.
+    pub(crate) informed: bool,
     /// The stanza carries the sender's `<device-identity>`.
     pub(crate) device_identity: bool,
 }
@@ -34,7 +36,7 @@ pub(crate) enum Opening {
     /// Content to show (or to ignore, for messages between programs).
     Message(Box<wa::Message>),
     /// Not decrypted: the sender is asked to send it again, with these keys.
-    Retry { count: u8, registration_id: u32, bundle: Box<Bundle>, error: String, blameless: bool },
+    Retry { count: u8, registration_id: u32, bundle: Box<Bundle>, error: String },
     /// Not decrypted, and asked for often enough.
     GivenUp { error: String },
 }
@@ -108,9 +110,8 @@ impl State {
     }
 
     fn failed(&mut self, envelope: &Envelope<'_>, error: &SignalError, wrong: &mut Vec<String>) -> Opening {
-        let blameless = self.lost.contains(envelope.sender)
-            // The distribution arrives in the same stanza or an earlier one, which may itself wait for a retry.
-            || (envelope.kind == "skmsg" && self.retries.keys().any(|(_, from)| from == envelope.sender));
+        let blameless =
+            self.lost.contains(envelope.sender) || (error.is_missing_sender_key() && !envelope.informed);
         let error = error.to_string();
         if !blameless {
             wrong.push(format!("message {}: {} does not decrypt: {error}", envelope.id, envelope.kind));
@@ -122,6 +123,6 @@ impl State {
         // The sender starts a new session with the keys below; the old one only stands in its way.
         self.signal.forget_session(envelope.sender);
         let bundle = Box::new(Bundle::from(self.signal.bundle()));
-        Opening::Retry { count, registration_id: self.signal.registration_id(), bundle, error, blameless }
+        Opening::Retry { count, registration_id: self.signal.registration_id(), bundle, error }
     }
 }

@@ -63,6 +63,45 @@ impl Phone {
         Ok(copies)
     }
 
+    /// Devices among `targets` that do not have this phone's current key for a group.
+    pub(crate) fn without_sender_key(&self, group: &str, targets: &[DeviceAddr]) -> Vec<DeviceAddr> {
+        let state = self.state();
+        let known = state.distributed.get(group);
+        targets.iter().filter(|target| !known.is_some_and(|known| known.contains(target))).cloned().collect()
+    }
+
+    /// Encrypts a message for a group: the group's key for each of `unkeyed`, and the message once for all.
+    pub(crate) fn seal_group(
+        &self,
+        id: &str,
+        message: &wa::Message,
+        group: &Arc<str>,
+        unkeyed: &[DeviceAddr],
+    ) -> Result<(Vec<Copy>, Vec<u8>), SignalError> {
+        let own = self.addr();
+        let mut state = self.state();
+        let distribution = state.signal.own_distribution(group, &own)?;
+        let key =
+            MessageUtils::encode_and_pad(&with_distribution(wa::Message::default(), group, distribution));
+        let mut copies = Vec::with_capacity(unkeyed.len());
+        for target in unkeyed {
+            let (kind, body) = state.signal.encrypt(target, &key)?;
+            copies.push(Copy { to: target.clone(), kind, body, retry: None });
+        }
+        state.distributed.entry(group.to_string()).or_default().extend(unkeyed.iter().cloned());
+        let sealed = state.signal.group_encrypt(group, &own, &MessageUtils::encode_and_pad(message))?;
+        state.remember_sent(id, message.clone(), Destination::Group(Arc::clone(group)));
+        Ok((copies, sealed))
+    }
+
+    /// Starts over with a new key for a group.
+    pub(crate) fn forget_group(&self, group: &str) {
+        let own = self.addr();
+        let mut state = self.state();
+        state.distributed.remove(group);
+        state.signal.forget_own_sender_key(group, &own);
+    }
+
     /// Encrypts a message between programs (such as an app-state key) for one own device.
     pub(crate) fn seal_peer(&self, message: &wa::Message, target: &DeviceAddr) -> Result<Copy, SignalError> {
         let plaintext = MessageUtils::encode_and_pad(message);

@@ -44,6 +44,13 @@ pub(crate) enum SignalError {
     Padding(&'static str),
 }
 
+impl SignalError {
+    /// A message to a group whose key never arrived.
+    pub(crate) fn is_missing_sender_key(&self) -> bool {
+        matches!(self, Self::Protocol(SignalProtocolError::NoSenderKeyState(_)))
+    }
+}
+
 /// A decrypted envelope, and what the first message of a session said about its sender.
 pub(crate) struct Opened {
     pub(crate) plaintext: Vec<u8>,
@@ -128,10 +135,6 @@ impl Signal {
 
     pub(crate) fn identity_private(&self) -> [u8; 32] {
         *self.identities.pair.private_key().serialize()
-    }
-
-    pub(crate) fn rng(&mut self) -> &mut StdRng {
-        &mut self.rng
     }
 
     pub(crate) fn registration_id(&self) -> u32 {
@@ -289,10 +292,6 @@ impl Signal {
     ) -> Result<Vec<u8>, SignalError> {
         let name = sender_key_name(group, sender);
         unpad(at_once(group_decrypt(body, &mut self.sender_keys, &name))?)
-    }
-
-    pub(crate) fn has_sender_key(&self, group: &str, sender: &DeviceAddr) -> bool {
-        self.sender_keys.0.contains_key(&sender_key_name(group, sender))
     }
 
     /// A group whose members changed needs a new sender key.
