@@ -181,6 +181,11 @@ impl Gateway {
                     _ => {}
                 }
             }
+            let store = self.api.store.clone();
+            // Whoever still holds a clone gets errors from now on; the file is free for the next process.
+            if let Err(e) = tokio::task::spawn_blocking(move || store.close()).await {
+                log::error!("store: ended badly: {e}");
+            }
         };
         if tokio::time::timeout(SHUTDOWN, close).await.is_err() {
             log::warn!("some parts did not close within {} s", SHUTDOWN.as_secs());

@@ -12,11 +12,15 @@ const MASK_FROM: usize = 7;
 /// Digits of a masked number that stay, to tell two apart.
 const KEEP: usize = 2;
 
-/// Sets the logger up. `filter` in `env_logger`'s syntax; masking ends where it asks for debug.
+/// What libraries may say: errors. whatsapp-rust reports each failed connection as one; the supervisor says the same
+/// once, with what to do.
+const LIBRARIES: &str = "error,whatsapp_rust::client::lifecycle=off";
+
+/// Sets the logger up. `filter` in `env_logger`'s syntax, where a level alone is ours (`debug` is `kurir=debug`) and
+/// libraries are named to hear more of them (`debug,whatsapp_rust=debug`). Masking ends where it asks for debug.
 pub fn init(filter: &str) {
     let mut builder = Builder::new();
-    // whatsapp-rust reports each failed connection as an error; the supervisor says the same once, with what to do.
-    builder.parse_filters(&format!("whatsapp_rust=off,wacore=off,{filter}"));
+    builder.parse_filters(&directives(filter));
     let verbose = filter.contains("debug") || filter.contains("trace");
     builder.target(Target::Stderr).format(move |out, record| {
         let text = record.args().to_string();
@@ -25,6 +29,18 @@ pub fn init(filter: &str) {
     });
     // A second call (tests) keeps the first logger.
     let _ = builder.try_init();
+}
+
+fn directives(filter: &str) -> String {
+    let mut all = LIBRARIES.to_owned();
+    for directive in filter.split(',').map(str::trim).filter(|d| !d.is_empty()) {
+        all.push(',');
+        if directive.parse::<log::LevelFilter>().is_ok() {
+            all.push_str("kurir=");
+        }
+        all.push_str(directive);
+    }
+    all
 }
 
 /// systemd's priority prefix, where the journal reads standard error.
@@ -62,7 +78,13 @@ pub fn mask(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::mask;
+    use super::{directives, mask};
+
+    #[test]
+    fn a_level_alone_is_ours_and_libraries_are_named() {
+        assert!(directives("info").ends_with(",kurir=info"));
+        assert!(directives("debug, whatsapp_rust=debug").ends_with(",kurir=debug,whatsapp_rust=debug"));
+    }
 
     #[test]
     fn numbers_are_masked_and_short_digits_stay() {

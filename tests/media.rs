@@ -31,7 +31,7 @@ async fn uploaded_media_arrive_whole_as_the_kind_that_their_content_is() {
     let (office, session) = Office::paired().await;
     let path = format!("/api/sessions/{}/send-media", session.id());
     let mut pdf = b"%PDF-1.7\n".to_vec();
-    pdf.extend((0..3_000_000u32).map(|n| (n * 7919 >> 5) as u8));
+    pdf.extend((0..3_000_000u32).map(|n| (n.wrapping_mul(7919) >> 5) as u8));
     pdf.extend(b"\n%%EOF\n");
     for (filename, file, kind) in [("foto.png", png(), "image"), ("faktur.pdf", pdf, "document")] {
         let body = multipart(&[("to", CUSTOMER), ("message", "lihat ini")], filename, &file);
@@ -39,7 +39,7 @@ async fn uploaded_media_arrive_whole_as_the_kind_that_their_content_is() {
         let answer = request(office.gateway.address(), "POST", &path, &headers, body).await.unwrap();
         assert_eq!(answer.status, 200, "{answer:?}");
         let id = answer.json()["messageId"].as_str().unwrap().to_owned();
-        progress(&office, &id, Progress::Delivered).await;
+        office.reached(&id, Progress::Delivered).await;
         let inbox = office.sim.inbox(CUSTOMER, 1, PATIENCE).await.unwrap();
         let got = inbox.iter().find(|m| m.id == id).unwrap();
         assert_eq!((got.kind.as_str(), got.caption.as_deref()), (kind, Some("lihat ini")));

@@ -53,21 +53,13 @@ async fn dialect_4_sends_a_text_whose_state_goes_on_to_read() {
         (inbox[0].id.as_str(), inbox[0].text.as_deref()),
         (id.as_str(), Some("Hello from WhatsApp API!"))
     );
-    progress(&office, &id, Progress::Delivered).await;
+    office.reached(&id, Progress::Delivered).await;
     office.sim.read(CUSTOMER, &id).await.unwrap();
-    let message = progress(&office, &id, Progress::Read).await;
+    let message = office.reached(&id, Progress::Read).await;
     assert!(
         message.sent_at_ms.is_some() && message.delivered_at_ms.is_some() && message.read_at_ms.is_some()
     );
     office.assert_no_violations();
-}
-
-/// Waits until the outbox knows that the message has come at least this far.
-async fn progress(office: &Office, id: &str, wanted: Progress) -> kurir::outbox::Message {
-    let reached = tokio::time::timeout(PATIENCE, office.gateway.outbox().reached(id, wanted)).await;
-    let message = reached.unwrap_or_else(|_| panic!("{id} never became {wanted:?}")).unwrap().unwrap();
-    assert!(message.progress >= wanted, "{message:?}");
-    message
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -116,7 +108,7 @@ async fn an_ack_that_never_comes_leads_to_a_resend_that_the_phone_shows_once() {
     // The connection breaks before the ack: the same message goes out again on the next one.
     office.sim.fault(serde_json::from_value(json!({"kind": "drop"})).unwrap());
     wait_for(&session, |s| s.status == Status::Connecting).await;
-    progress(&office, id, Progress::Sent).await;
+    office.reached(id, Progress::Sent).await;
     let inbox = office.sim.inbox(CUSTOMER, 1, PATIENCE).await.unwrap();
     assert_eq!(inbox.iter().filter(|m| m.text.as_deref() == Some("sekali")).count(), 1);
 }

@@ -162,7 +162,8 @@ struct Tap {
 
 impl Tap {
     fn tell(&self, signal: Signal) {
-        if self.signals.try_send(signal).is_err() {
+        // Closed: the client says something more after its end, which nobody needs to know.
+        if let Err(mpsc::error::TrySendError::Full(_)) = self.signals.try_send(signal) {
             log::warn!(
                 "session {}: a state change was dropped because the supervisor is too far behind",
                 self.session_no

@@ -191,7 +191,9 @@ impl Supervisor {
         tokio::spawn(async move {
             // Whoever asks again wants a fresh code; the phone accepts only the latest.
             client.cancel_pair_code().await;
-            let options = PairCodeOptions { phone_number: phone, ..PairCodeOptions::default() };
+            // The server takes names of operating systems only, not the name that the device list shows later.
+            let display_os = Some("Linux".to_owned());
+            let options = PairCodeOptions { phone_number: phone, display_os, ..PairCodeOptions::default() };
             let answer = client.pair_with_code(options).await;
             let _ = reply.send(answer.map_err(|e| PairCodeError::Refused(e.to_string())));
         });

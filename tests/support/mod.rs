@@ -1,5 +1,6 @@
 //! What the end-to-end tests share: a test server with phones, a gateway behind its real port, and a small HTTP client.
-#![allow(dead_code, reason = "each test file uses its own part of this")]
+#![allow(dead_code, unreachable_pub, reason = "each test file uses its own part of this")]
+#![allow(clippy::unwrap_used, reason = "helpers of tests, outside the functions that clippy knows as tests")]
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -11,6 +12,7 @@ use hyper_util::rt::TokioIo;
 use kurir::api::keys::DEFAULT_ACCOUNT;
 use kurir::config::Config;
 use kurir::gateway::Gateway;
+use kurir::outbox::{Message, Progress};
 use kurir::session::{Session, Snapshot, Status};
 use serde_json::Value;
 use tokio::net::TcpStream;
@@ -144,6 +146,14 @@ impl Office {
     pub async fn post(&self, path: &str, body: Value) -> Answer {
         let headers = [("content-type", "application/json")];
         request(self.gateway.address(), "POST", path, &headers, body.to_string()).await.unwrap()
+    }
+
+    /// Waits until the outbox knows that the message has come at least this far.
+    pub async fn reached(&self, id: &str, wanted: Progress) -> Message {
+        let reached = tokio::time::timeout(PATIENCE, self.gateway.outbox().reached(id, wanted)).await;
+        let message = reached.unwrap_or_else(|_| panic!("{id} never became {wanted:?}")).unwrap().unwrap();
+        assert!(message.progress >= wanted, "{message:?}");
+        message
     }
 
     /// Fails if the test server saw the client do anything wrong.
