@@ -77,6 +77,8 @@ struct State {
     awaited: usize,
     /// When the oldest job arrived.
     since: Option<Instant>,
+    /// While the writer waits for company: how many awaited jobs it takes to end that.
+    wanted: usize,
     closed: bool,
 }
 
@@ -114,7 +116,10 @@ impl Queue {
         state.jobs.push_back(job);
         // Those that nobody waits for need no wake-up of their own, except to start the clock for the first and to
         // make room before the queue is full.
-        if state.awaited == 1 || state.jobs.len() == 1 || state.jobs.len() >= self.capacity / 2 {
+        if state.awaited == state.wanted.max(1)
+            || state.jobs.len() == 1
+            || state.jobs.len() >= self.capacity / 2
+        {
             self.arrived.notify_one();
         }
         Ok(())
@@ -123,8 +128,30 @@ impl Queue {
     /// Waits for work and takes up to `limit` jobs. None once the queue is closed and empty.
     ///
     /// Jobs that nobody waits for stay up to `patience` for one that somebody does, unless half the queue is theirs.
-    pub(super) fn take(&self, limit: usize, patience: Duration) -> Option<Vec<Box<dyn Job>>> {
+    ///
+    /// `answered` callers got their answers a moment ago. As a rule each writes again at once, so up to `gather` is
+    /// spent on waiting for them: otherwise those who came during a commit and those who were answered by it would
+    /// take turns, and each commit would serve half of them.
+    pub(super) fn take(
+        &self,
+        limit: usize,
+        patience: Duration,
+        answered: usize,
+        gather: Duration,
+    ) -> Option<Vec<Box<dyn Job>>> {
         let mut state = self.lock();
+        if state.awaited > 0 && answered > 0 {
+            let end = Instant::now() + gather;
+            state.wanted = (state.awaited + answered).min(limit);
+            while state.awaited < state.wanted && !state.closed {
+                let left = end.saturating_duration_since(Instant::now());
+                if left.is_zero() {
+                    break;
+                }
+                state = self.arrived.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+            }
+            state.wanted = 0;
+        }
         loop {
             if state.closed || state.awaited > 0 || state.jobs.len() >= self.capacity / 2 {
                 break;

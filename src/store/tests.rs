@@ -242,3 +242,98 @@ async fn a_table_added_later_is_there() {
     let words: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("words");
     assert!(store.read(|txn| Ok(txn.open_table(words)?.is_empty()?)).unwrap());
 }
+
+const JOURNAL: TableDefinition<'static, u64, &'static [u8]> = TableDefinition::new("journal");
+
+/// The writes of one message: accepted, kept for a retry, its session saved, acknowledged, delivered, the last two
+/// with an event in the journal. Each step waits for the one before, as in the gateway, but for the second.
+async fn message(store: &Store, account: &AccountStore, caller: u64, number: u64, with_secret: bool) {
+    use wacore::store::traits::{MsgSecretEntry, MsgSecretStore, ProtocolStore, SignalStore};
+    let id = format!("3EB0{:018X}", number.wrapping_mul(0x9E37_79B9_7F4A_7C15));
+    let chat = format!("62812000{caller:04}@s.whatsapp.net");
+    let row = move |txn: &WriteTransaction, fill: u8, journal: bool| -> Result<(), StoreError> {
+        txn.open_table(NUMBERS)?.insert(number, [fill; 300].as_slice())?;
+        if journal {
+            txn.open_table(JOURNAL)?.insert(number * 4 + u64::from(fill), [fill; 120].as_slice())?;
+        }
+        Ok(())
+    };
+    store.write(move |txn| row(txn, 0, false)).await.unwrap();
+    account.store_sent_message(&chat, &id, &[7; 200]).await.unwrap();
+    account.put_sessions_batch(&[(chat.as_str().into(), vec![caller as u8; 700].into())]).await.unwrap();
+    if with_secret {
+        let secret = MsgSecretEntry {
+            chat: chat.as_str().into(),
+            sender: "62812999@s.whatsapp.net".into(),
+            msg_id: id.as_str().into(),
+            secret: [1; 32],
+            expires_at: 1_800_000_000 + number as i64,
+            message_ts: 0,
+        };
+        account.put_msg_secrets(vec![secret]).await.unwrap();
+    }
+    store.write(move |txn| row(txn, 1, true)).await.unwrap();
+    store.write(move |txn| row(txn, 2, true)).await.unwrap();
+}
+
+/// Syncs and KiB for each message.
+async fn cost(callers: u64, each: u64, sync_delay: Duration, with_secret: bool) -> (f64, f64) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("kurir.redb");
+    let options = StoreOptions {
+        sync_delay,
+        tables: vec![Table::of::<u64>("numbers"), Table::of::<u64>("journal")],
+        ..StoreOptions::default()
+    };
+    let store = Store::open(&path, &options).unwrap();
+    let account = store.create_account().await.unwrap();
+    let before = store.stats();
+    let began = std::time::Instant::now();
+    let running: Vec<_> = (0..callers)
+        .map(|caller| {
+            let (store, account) = (store.clone(), account.clone());
+            tokio::spawn(async move {
+                for round in 0..each {
+                    message(&store, &account, caller, round * callers + caller, with_secret).await;
+                }
+            })
+        })
+        .collect();
+    for caller in running {
+        caller.await.unwrap();
+    }
+    let took = began.elapsed().as_secs_f64();
+    let after = store.stats();
+    let messages = (callers * each) as f64;
+    let commits = (after.commits - before.commits) as f64;
+    let syncs = (after.syncs - before.syncs) as f64 / messages;
+    let kib = (after.bytes_written - before.bytes_written) as f64 / messages / 1024.0;
+    println!(
+        "{callers} callers, {sync_delay:?} a sync, {} secret: {:.0} messages/s, {syncs:.3} syncs and {kib:.1} KiB a \
+         message; {commits} commits of {:.0} writes and {:.0} KiB",
+        if with_secret { "with" } else { "without" },
+        messages / took,
+        (after.writes - before.writes) as f64 / commits,
+        kib * messages / commits,
+    );
+    (syncs, kib)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_costs_little_when_many_are_sent() {
+    let (syncs, kib) = cost(64, 20, Duration::from_millis(10), false).await;
+    assert!(syncs <= 0.2, "{syncs} syncs a message");
+    assert!(kib <= 8.0, "{kib} KiB a message");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "prints what a message costs; asserts nothing"]
+async fn what_a_message_costs() {
+    for with_secret in [false, true] {
+        for sync_delay in [Duration::ZERO, Duration::from_millis(10)] {
+            for (callers, each) in [(1, 30), (8, 40), (64, 60)] {
+                cost(callers, each, sync_delay, with_secret).await;
+            }
+        }
+    }
+}

@@ -17,6 +17,10 @@ use super::{OpenError, StoreError, StoreOptions};
 /// Most jobs in one commit.
 const GROUP_LIMIT: usize = 512;
 
+/// Part of the last commit's time that may be spent on waiting for company, and the most of it in any case.
+const GATHER_SHARE: u32 = 8;
+const GATHER_LIMIT: Duration = Duration::from_millis(5);
+
 /// So many failed jobs are taken out of a group one by one; then it is halved, which bounds how often a job is run.
 const RERUN_LIMIT: usize = 4;
 
@@ -58,7 +62,13 @@ enum Outcome {
 impl Shared {
     /// Until the queue is closed and empty.
     pub(super) fn run(&self) {
-        while let Some(group) = self.queue.take(GROUP_LIMIT, self.options.soon_delay) {
+        let mut answered = 0;
+        loop {
+            let gather = (self.last_commit() / GATHER_SHARE).min(GATHER_LIMIT);
+            let Some(group) = self.queue.take(GROUP_LIMIT, self.options.soon_delay, answered, gather) else {
+                break;
+            };
+            answered = group.iter().filter(|job| job.is_awaited()).count();
             self.do_group(group);
         }
         self.closed.store(true, Relaxed);

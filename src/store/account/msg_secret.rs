@@ -125,13 +125,6 @@ impl MsgSecretStore for AccountStore {
         let Some(after) = cutoff_timestamp.checked_add(1).filter(|after| *after > 0) else { return Ok(0) };
         let from = self.key(&[])?;
         let to = self.key(&[&after.to_be_bytes()])?;
-        let any = self.read(|txn| {
-            let due = txn.open_table(MSG_SECRETS_DUE)?;
-            Ok(due.range::<&[u8]>(bounds(&from, Some(&to)))?.next().transpose()?.is_some())
-        })?;
-        if !any {
-            return Ok(0);
-        }
         self.write(move |txn| {
             let mut table = txn.open_table(MSG_SECRETS)?;
             let mut due = txn.open_table(MSG_SECRETS_DUE)?;
@@ -140,9 +133,10 @@ impl MsgSecretStore for AccountStore {
                 let (key, _) = row?;
                 let rest = key.value().get(ACCOUNT + 8..).unwrap_or_default();
                 let key = [&from[..ACCOUNT], rest].concat();
-                removed += u32::from(table.remove(key.as_slice())?.is_some());
+                table.remove(key.as_slice())?;
+                removed += 1;
             }
-            Ok((removed, true))
+            Ok((removed, removed > 0))
         })
         .await
     }
