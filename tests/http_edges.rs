@@ -539,9 +539,8 @@ fn certificate() -> (Arc<ServerConfig>, TlsConnector) {
 #[tokio::test]
 async fn tls_serves_and_bounds_its_handshake() {
     let (config, connector) = certificate();
-    let limits = ServeLimits { handshake: SHORT, linger: SHORT, per_peer: 2, ..Default::default() };
-    let server = start_with(limits, Some(config)).await;
-
+    let limits = ServeLimits { handshake: SHORT, linger: SHORT, ..Default::default() };
+    let server = start_with(limits, Some(config.clone())).await;
     let mut silent = server.connect().await;
     assert_eq!(rest(&mut silent).await, "");
     let mut half = server.connect().await;
@@ -554,6 +553,7 @@ async fn tls_serves_and_bounds_its_handshake() {
     let _ = within(plain.read_to_end(&mut refusal)).await;
     assert!(!refusal.starts_with(b"HTTP"), "{refusal:?}");
 
+    let server = start_with(ServeLimits { per_peer: 2, ..Default::default() }, Some(config)).await;
     let mut clients = Vec::new();
     for _ in 0..2 {
         let stream = server.connect().await;
