@@ -15,7 +15,6 @@ use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -80,7 +79,8 @@ pub struct ServeLimits {
     /// After the last answer, how long to go on reading (and dropping) what the client still sends. Closing with
     /// unread bytes resets the connection, which makes the client lose an early answer such as 413. Default 5 s.
     pub linger: Duration,
-    /// At shutdown, how long requests in flight may take to finish. Default 10 s.
+    /// At shutdown, how long requests in flight may take to finish. A request whose head is still coming counts as one
+    /// in flight. Default 10 s.
     pub drain: Duration,
 }
 
@@ -283,8 +283,7 @@ impl Server {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let heard = Arc::new(AtomicBool::new(false));
-        let stream = TimedStream::new(stream, self.limits.write, heard.clone());
+        let stream = TimedStream::new(stream, self.limits.write);
         let service = service_fn(|request| Box::pin(self.respond(request, peer)));
         let mut connection = self.http.serve_connection(TokioIo::new(stream), service);
         let mut shut_down = pin!(closing.wait_for(|closing| *closing));
@@ -297,10 +296,6 @@ impl Server {
                 return Poll::Pending;
             }
             told = true;
-            // hyper takes a connection that has not said anything yet for a busy one and would wait for it.
-            if !heard.load(Ordering::Relaxed) {
-                return Poll::Ready(Ok(()));
-            }
             Pin::new(&mut connection).graceful_shutdown();
             connection.poll_without_shutdown(cx)
         });
@@ -412,7 +407,7 @@ impl AcceptPause {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::AtomicUsize;
+    use std::sync::atomic::{AtomicUsize, Ordering};
     use std::time::Instant;
 
     use tokio::sync::oneshot;

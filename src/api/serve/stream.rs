@@ -3,8 +3,6 @@
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -18,13 +16,11 @@ pub(super) struct TimedStream<S> {
     // Made by the first write that has to wait: most connections never need one.
     timer: Option<Pin<Box<Sleep>>>,
     waiting: bool,
-    heard: Arc<AtomicBool>,
 }
 
 impl<S> TimedStream<S> {
-    /// `heard` is set by the first byte that the client sends.
-    pub(super) fn new(stream: S, limit: Duration, heard: Arc<AtomicBool>) -> Self {
-        Self { stream, limit, timer: None, waiting: false, heard }
+    pub(super) fn new(stream: S, limit: Duration) -> Self {
+        Self { stream, limit, timer: None, waiting: false }
     }
 
     pub(super) fn into_inner(self) -> S {
@@ -54,12 +50,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for TimedStream<S> {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let before = buf.filled().len();
-        let read = Pin::new(&mut self.stream).poll_read(cx, buf);
-        if buf.filled().len() > before {
-            self.heard.store(true, Ordering::Relaxed);
-        }
-        read
+        Pin::new(&mut self.stream).poll_read(cx, buf)
     }
 }
 
@@ -102,7 +93,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_reader_that_stops_is_given_up_and_a_slow_one_is_not() {
         let (ours, mut theirs) = tokio::io::duplex(8);
-        let mut stream = TimedStream::new(ours, Duration::from_secs(30), Arc::default());
+        let mut stream = TimedStream::new(ours, Duration::from_secs(30));
         let began = Instant::now();
         let slow = tokio::spawn(async move {
             let mut byte = [0; 8];
