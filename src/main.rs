@@ -107,12 +107,12 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
 async fn serve(config: &Config) -> anyhow::Result<()> {
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
     let gateway = Gateway::start(config).await?;
+    if gateway.registry().list().is_empty() {
+        gateway.registry().create("Kurir", DEFAULT_ACCOUNT).await?;
+    }
     println!("Kurir {VERSION} is listening on http://{}", gateway.address());
     if !gateway.keys().any() {
         println!("No API key exists yet: run `kurir key new --name NAME` in another terminal.");
-    }
-    if gateway.registry().list().is_empty() {
-        gateway.registry().create("Kurir", DEFAULT_ACCOUNT).await?;
     }
     for session in gateway.registry().list() {
         tokio::spawn(show_pairing(session));

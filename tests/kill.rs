@@ -125,6 +125,9 @@ async fn every_accepted_message_arrives_exactly_once() {
     {
         texts.push(text);
         if kill_at.next_if(|at| texts.len() >= *at).is_some() {
+            // Anywhere in the life of the messages that are under way: a send takes a few milliseconds.
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            tokio::time::sleep(Duration::from_micros((random >> 33) % 10_000)).await;
             process.child.kill().await.unwrap();
             process = start(folder.path(), &sim).await;
             address.send(process.address).unwrap();

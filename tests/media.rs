@@ -11,9 +11,12 @@ use support::{CUSTOMER, Office, PATIENCE, request};
 fn multipart(fields: &[(&str, &str)], filename: &str, file: &[u8]) -> Vec<u8> {
     let mut body = Vec::new();
     for (name, value) in fields {
-        body.extend(format!("--B\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n").bytes());
+        body.extend(
+            format!("--B\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n").bytes(),
+        );
     }
-    let head = format!("--B\r\nContent-Disposition: form-data; name=\"media\"; filename=\"{filename}\"\r\n\r\n");
+    let head =
+        format!("--B\r\nContent-Disposition: form-data; name=\"media\"; filename=\"{filename}\"\r\n\r\n");
     body.extend(head.bytes());
     body.extend(file);
     body.extend(b"\r\n--B--\r\n");
@@ -35,7 +38,8 @@ async fn uploaded_media_arrive_whole_as_the_kind_that_their_content_is() {
     pdf.extend(b"\n%%EOF\n");
     for (filename, file, kind) in [("foto.png", png(), "image"), ("faktur.pdf", pdf, "document")] {
         let body = multipart(&[("to", CUSTOMER), ("message", "lihat ini")], filename, &file);
-        let headers = [("x-api-key", office.key.as_str()), ("content-type", "multipart/form-data; boundary=B")];
+        let headers =
+            [("x-api-key", office.key.as_str()), ("content-type", "multipart/form-data; boundary=B")];
         let answer = request(office.gateway.address(), "POST", &path, &headers, body).await.unwrap();
         assert_eq!(answer.status, 200, "{answer:?}");
         let id = answer.json()["messageId"].as_str().unwrap().to_owned();
