@@ -19,6 +19,11 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 use tokio::time::{interval, timeout};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::crypto::ring;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 const STALL: Duration = Duration::from_millis(300);
 const TOTAL: Duration = Duration::from_millis(600);
@@ -76,9 +81,9 @@ impl Site {
         let mut policy = FetchPolicy::new(Cidr::parse_list("127.0.0.1").unwrap());
         policy.max_bytes = LIMIT;
         // Only the tests of these limits make them short: elsewhere a busy machine must not trip them.
-        policy.connect = PATIENCE;
-        policy.total = PATIENCE;
-        policy.stall = PATIENCE;
+        policy.connect = PATIENCE / 2;
+        policy.total = PATIENCE / 2;
+        policy.stall = PATIENCE / 2;
         policy.min_bytes = 10_000;
         Self { address, seen, data, spool, policy }
     }
@@ -121,6 +126,10 @@ async fn answer(mut stream: TcpStream, address: SocketAddr) -> io::Result<()> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         head.push(stream.read_u8().await?);
+        // A TLS handshake record, which this server does not understand.
+        if head == [0x16] {
+            return stream.write_all(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n").await;
+        }
     }
     let head = String::from_utf8_lossy(&head).into_owned();
     let target = head.split(' ').nth(1).unwrap_or_default();
@@ -423,7 +432,30 @@ async fn broken_and_lying_answers_are_the_servers_fault() {
     }
     // No TLS there.
     let e = site.failure(&site.url("file/x").replace("http:", "https:")).await;
-    assert!(e.is_remote(), "{e:?}");
+    assert!(matches!(e, FetchError::Tls { .. }) && e.is_remote(), "{e:?}");
+}
+
+#[tokio::test]
+async fn a_certificate_that_nobody_vouches_for_is_refused() {
+    let certificate = CertificateDer::from_pem_slice(include_bytes!("fixtures/localhost.cert.pem")).unwrap();
+    let key = PrivateKeyDer::from_pem_slice(include_bytes!("fixtures/localhost.key.pem")).unwrap();
+    let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate], key)
+        .unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let server = tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        TlsAcceptor::from(Arc::new(config)).accept(stream).await.map(drop)
+    });
+    let site = Site::start().await;
+    let e = site.failure(&format!("https://localhost:{port}/x?token={SECRET}")).await;
+    assert!(matches!(e, FetchError::Tls { .. }) && e.is_remote(), "{e:?}");
+    assert!(e.to_string().contains("localhost") && e.to_string().contains("certificate"), "{e}");
+    assert!(within(server).await.unwrap().is_err(), "the handshake went through");
 }
 
 #[tokio::test]

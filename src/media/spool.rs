@@ -46,7 +46,7 @@ pub enum SpoolError {
     Broken(String),
     /// The spool's limit is reached by other media.
     #[error(
-        "the media spool is full ({used} of {limit} bytes, most of it waiting to be sent); try again when the queue \
+        "the media spool is full ({used} of {limit} bytes in use by media waiting to be sent); try again when the queue \
          has shrunk"
     )]
     Full {
