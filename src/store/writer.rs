@@ -11,15 +11,16 @@ use tokio::sync::watch;
 
 use super::disk::Disk;
 use super::open;
-use super::queue::{Job, Queue};
+use super::queue::{Company, Job, Queue};
 use super::{OpenError, StoreError, StoreOptions};
 
 /// Most jobs in one commit.
 const GROUP_LIMIT: usize = 512;
 
-/// Part of the last commit's time that may be spent on waiting for company, and the most of it in any case.
+/// Part of a commit's time that may then be spent on waiting for company, within limits.
 const GATHER_SHARE: u32 = 8;
-const GATHER_LIMIT: Duration = Duration::from_millis(5);
+const GATHER_LEAST: Duration = Duration::from_micros(500);
+const GATHER_MOST: Duration = Duration::from_millis(5);
 
 /// So many failed jobs are taken out of a group one by one; then it is halved, which bounds how often a job is run.
 const RERUN_LIMIT: usize = 4;
@@ -62,14 +63,13 @@ enum Outcome {
 impl Shared {
     /// Until the queue is closed and empty.
     pub(super) fn run(&self) {
-        let mut answered = 0;
-        loop {
-            let gather = (self.last_commit() / GATHER_SHARE).min(GATHER_LIMIT);
-            let Some(group) = self.queue.take(GROUP_LIMIT, self.options.soon_delay, answered, gather) else {
-                break;
-            };
-            answered = group.iter().filter(|job| job.is_awaited()).count();
-            self.do_group(group);
+        let mut company = Company { callers: 0, until: Instant::now() };
+        while let Some(group) = self.queue.take(GROUP_LIMIT, self.options.soon_delay, company) {
+            let answered = group.iter().filter(|job| job.is_awaited()).count();
+            let began = Instant::now();
+            company.callers = self.do_group(group) + answered;
+            company.until =
+                Instant::now() + (began.elapsed() / GATHER_SHARE).clamp(GATHER_LEAST, GATHER_MOST);
         }
         self.closed.store(true, Relaxed);
         let _writing = self.writing();
@@ -93,13 +93,16 @@ impl Shared {
         std::mem::replace(&mut *self.db.write().unwrap_or_else(PoisonError::into_inner), db)
     }
 
-    fn do_group(&self, group: Vec<Box<dyn Job>>) {
+    /// Returns how many were waiting in the queue before the group's callers were answered.
+    fn do_group(&self, group: Vec<Box<dyn Job>>) -> usize {
+        let mut queued = 0;
         self.counts.jobs.fetch_add(group.len() as u64, Relaxed);
         let mut waiting = vec![group];
         while let Some(mut group) = waiting.pop() {
             let mut reruns = 0;
             while !group.is_empty() {
                 let outcome = self.try_group(&mut group);
+                queued = self.queue.awaited();
                 match outcome {
                     Outcome::Done(_) => {
                         self.counts.largest_group.fetch_max(group.len() as u64, Relaxed);
@@ -124,6 +127,7 @@ impl Shared {
                 }
             }
         }
+        queued
     }
 
     fn try_group(&self, group: &mut [Box<dyn Job>]) -> Outcome {
