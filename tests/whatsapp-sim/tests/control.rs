@@ -1,5 +1,7 @@
 //! The control API over real HTTP, with a whatsapp-rust client on the other side.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod common;
 
 use std::net::SocketAddr;
@@ -172,9 +174,9 @@ async fn a_phone_is_operated_over_http() {
     world.post(&format!("/phones/{BORIS}/read"), json!({"id": id})).await;
     client
         .event("read receipt", |event| match event {
-            Event::Receipt(receipt) => (receipt.r#type == ReceiptType::Read
-                && receipt.message_ids.iter().any(|known| *known == id))
-            .then_some(()),
+            Event::Receipt(receipt) => {
+                (receipt.r#type == ReceiptType::Read && receipt.message_ids.contains(&id)).then_some(())
+            }
             _ => None,
         })
         .await;
@@ -290,6 +292,32 @@ async fn media_goes_both_ways() {
     let stats = world.stats().await;
     assert_eq!((&stats["uploads"], &stats["downloads"]), (&json!(2), &json!(1)));
     assert_eq!(stats["violations"], json!([]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_medium_that_cannot_be_opened_is_held_against_its_sender() {
+    let world = World::start().await;
+    let client = world.client().await;
+    let wa = client.handle.client();
+    let mut upload = wa.upload(vec![1; 500], MediaType::Image, UploadOptions::new()).await.expect("uploads");
+    upload.media_key = [0; 32];
+    let sent = wa.send_message(&Jid::pn(BORIS), image_message(upload, ImageOptions::default())).await;
+    let id = sent.expect("sends").message_id;
+    let inbox = world.inbox(BORIS, 1).await;
+    assert_eq!((&inbox[0]["kind"], &inbox[0]["sha256"]), (&json!("image"), &Value::Null));
+    let (status, answer) = world.send("GET", &format!("/phones/{BORIS}/media/{id}"), "").await;
+    assert_eq!(status, 404, "{}", String::from_utf8_lossy(&answer));
+
+    // Two phones got it: Boris's and Anna's own.
+    world.inbox(ANNA, 1).await;
+    let stats = world.stats().await;
+    let violations = stats["violations"].as_array().unwrap();
+    assert_eq!(violations.len(), 2, "{violations:?}");
+    for violation in violations {
+        assert!(violation["who"].as_str().unwrap().starts_with(ANNA), "{violation}");
+        let what = violation["what"].as_str().unwrap();
+        assert!(what.contains(&id) && what.contains("MAC is wrong"), "{what}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -433,7 +461,7 @@ async fn log_ins_are_refused() {
 async fn the_program_says_where_it_is_and_ends_on_sigterm() {
     use tokio::io::{AsyncBufReadExt, BufReader};
     let mut child = tokio::process::Command::new(env!("CARGO_BIN_EXE_whatsapp-sim"))
-        .args(["--listen", "127.0.0.1:0", "--control", "127.0.0.1:0"])
+        .args(["--listen", "127.0.0.1:0", "--control", "127.0.0.1:0", "--tls"])
         .stdout(std::process::Stdio::piped())
         .kill_on_drop(true)
         .spawn()
@@ -444,6 +472,7 @@ async fn the_program_says_where_it_is_and_ends_on_sigterm() {
     assert!(first["ws"].as_str().unwrap().starts_with("ws://127.0.0.1:"), "{line}");
     assert!(first["ws"].as_str().unwrap().ends_with("/ws/chat"), "{line}");
     assert_eq!(BASE64_STANDARD.decode(first["noise_root"].as_str().unwrap()).unwrap().len(), 32);
+    assert!(first["tls_ca"].as_str().unwrap().starts_with("-----BEGIN CERTIFICATE-----"), "{line}");
     let addr = first["control"].as_str().unwrap().strip_prefix("http://").unwrap().parse().unwrap();
 
     let world = World { sim: common::sim().await, addr, asked: Arc::default() };

@@ -1,5 +1,7 @@
 //! A client that is left as it is, `wss:` and `https:` and all, but for the authority that it trusts.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod common;
 
 use std::sync::Arc;
