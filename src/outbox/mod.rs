@@ -19,10 +19,10 @@ use redb::ReadableTable;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 
+use crate::clock::now_ms;
 use crate::config::Config;
 use crate::ids;
 use crate::media::{Fetched, MediaKind, Spool, SpoolError};
-use crate::session::registry::now_ms;
 use crate::session::{ReceiptEvent, ReceiptKind, Registry, Session};
 use crate::store::{Store, StoreError, json};
 

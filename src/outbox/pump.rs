@@ -12,8 +12,8 @@ use whatsapp_rust::{Client, Jid, SendOptions};
 use super::record::{self, Message, Progress};
 use super::schedule::{Next, Schedule, refusal_is_final, retry_pause};
 use super::{Content, Outbox, build};
+use crate::clock::now_ms;
 use crate::ids;
-use crate::session::registry::now_ms;
 use crate::session::{Ack, Lookup, Session};
 use crate::store::{StoreError, json};
 
