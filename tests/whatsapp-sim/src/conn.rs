@@ -188,6 +188,8 @@ async fn run(
     server.greet(conn, client_static, &payload, peer);
     let result = read_loop(server, conn, stream, decoder, read, control).await;
     let who = server.world().logged_in(conn).map_or_else(|| peer.to_string(), |addr| addr.to_string());
+    // What it has left unconfirmed for too long is noticed before it is owed anew.
+    server.note_unconfirmed();
     server.world().close(conn);
     // The writer ends with the channel that `close` dropped, or because the socket is gone.
     if writer.await.is_err() {

@@ -21,6 +21,8 @@ mod noise;
 mod pairing;
 mod phone;
 mod queue;
+#[cfg(test)]
+mod raw_client;
 mod reading;
 mod receipts;
 mod routing;
@@ -28,7 +30,10 @@ mod server;
 mod sim;
 mod stanza;
 pub mod stats;
+#[cfg(test)]
+mod strict_tests;
 pub mod tls;
+mod typing;
 mod web;
 mod world;
 
@@ -36,3 +41,4 @@ pub use adv::QrError;
 pub use error::SimError;
 pub use phone::PhoneReceipt;
 pub use sim::{PhoneInfo, Sim, SimConfig};
+pub use typing::Typing;

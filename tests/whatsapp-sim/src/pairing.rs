@@ -203,6 +203,7 @@ impl Server {
                 identity: bytes(returned).to_vec(),
                 queue: Queue::default(),
                 online: None,
+                available: false,
                 flow: Flow::Held,
                 since: 0,
                 informed: HashMap::new(),

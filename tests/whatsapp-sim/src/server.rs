@@ -140,6 +140,7 @@ impl Server {
         if let Some(device) = world.linked_mut(&addr) {
             device.online = Some(conn);
             device.flow = Flow::Held;
+            device.available = false;
             device.queue.reconnected();
         }
         if let Some(client) = world.clients.get_mut(&conn) {
@@ -196,7 +197,7 @@ impl Server {
             "receipt" => self.receipt(conn, &addr, node),
             "ack" => self.ack(&addr, node),
             "ib" => self.ib(&addr, node),
-            "presence" => self.presence(&addr, node),
+            "presence" => self.presence(conn, &addr, node),
             "chatstate" => self.chatstate(&addr, node),
             "call" => {}
             tag => self.wrong(&addr, format!("a stanza that WhatsApp does not know: <{tag}>")),

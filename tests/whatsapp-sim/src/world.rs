@@ -67,6 +67,8 @@ pub(crate) struct Linked {
     pub(crate) identity: Vec<u8>,
     pub(crate) queue: Queue,
     pub(crate) online: Option<ConnId>,
+    /// It has said that its user is there.
+    pub(crate) available: bool,
     /// When it was linked, on the server's count of device list changes.
     pub(crate) since: u64,
     /// On the same count, when it last asked for (or was told) the device list of an account.
@@ -106,7 +108,10 @@ pub(crate) struct Client {
     /// Reader and writer end when this is dropped.
     pub(crate) control: watch::Sender<Control>,
     pub(crate) stage: Stage,
+    /// Messages acknowledged on this connection.
     pub(crate) acked: RecentIds,
+    /// Requests received on this connection.
+    pub(crate) asked: RecentIds,
 }
 
 pub(crate) enum Stage {
@@ -157,8 +162,10 @@ impl RecentIds {
         self.set.contains(id)
     }
 
-    pub(crate) fn insert(&mut self, id: &str) {
-        if self.set.insert(id.to_owned()) {
+    /// Returns whether the id is new.
+    pub(crate) fn insert(&mut self, id: &str) -> bool {
+        let new = self.set.insert(id.to_owned());
+        if new {
             self.order.push_back(id.to_owned());
             if self.order.len() > MAX_RECENT_IDS
                 && let Some(old) = self.order.pop_front()
@@ -166,6 +173,7 @@ impl RecentIds {
                 self.set.remove(&old);
             }
         }
+        new
     }
 }
 
@@ -202,7 +210,13 @@ impl Account {
 impl World {
     pub(crate) fn open(&mut self, tx: mpsc::Sender<Out>, control: watch::Sender<Control>) -> ConnId {
         self.next_conn += 1;
-        let client = Client { tx, control, stage: Stage::Ending, acked: RecentIds::default() };
+        let client = Client {
+            tx,
+            control,
+            stage: Stage::Ending,
+            acked: RecentIds::default(),
+            asked: RecentIds::default(),
+        };
         self.clients.insert(self.next_conn, client);
         self.next_conn
     }
@@ -214,6 +228,7 @@ impl World {
             && device.online == Some(conn)
         {
             device.online = None;
+            device.available = false;
             device.flow = Flow::Held;
             device.queue.reconnected();
         }
