@@ -1,5 +1,7 @@
 //! Files become media on the far phone, whole and as the kind that their content is.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests, outside the functions that clippy knows as tests")]
+
 mod support;
 
 use base64::Engine;

@@ -110,10 +110,8 @@ async fn acks_may_be_withheld_and_the_repeat_is_shown_once() {
     let wa = client.handle.client();
     sim.fault(fault(r#"{"kind":"no-ack","count":1}"#));
     let options = |id: &str| whatsapp_rust::SendOptions::default().with_message_id(id);
-    let message = |text: &str| whatsapp_rust::waproto::whatsapp::Message {
-        conversation: Some(text.to_owned()),
-        ..Default::default()
-    };
+    let message =
+        |text: &str| waproto::whatsapp::Message { conversation: Some(text.to_owned()), ..Default::default() };
     let id = "3EB0AAAAAAAAAAAAAAAAAA";
     for _ in 0..2 {
         wa.send_message_with_options(Jid::pn(BORIS), message("again"), options(id)).await.expect("sends");
