@@ -246,7 +246,7 @@ impl Shared {
         if let Some(db) = self.current() {
             match read_on(&db, &mut f) {
                 Err(StoreError::Io { .. } | StoreError::Full { .. } | StoreError::Closed) => {
-                    failed = Some(db)
+                    failed = Some(db);
                 }
                 done => return done.map_err(|error| error.at(&self.path)),
             }
