@@ -219,6 +219,7 @@ impl Server {
             world.end(conn, stream_error(&StreamError { code: Some(515), conflict: None }));
         }
         self.share_app_state_key(&phone, &addr);
+        self.device_added(&addr);
         let _ = signing.done.send(Ok(()));
     }
 

@@ -411,6 +411,8 @@ pub(crate) async fn accept(
         running.spawn(route(Arc::clone(&server), stream, peer, http_tx.clone(), place));
     }
     running.shutdown().await;
+    // Ends the writers, which wait for what nobody can send any more.
+    server.world().clients.clear();
     http.abort();
 }
 
