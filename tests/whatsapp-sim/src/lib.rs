@@ -17,6 +17,7 @@ pub mod inbox;
 mod iq;
 mod keys;
 mod link_code;
+mod login;
 pub mod media;
 mod noise;
 mod pairing;

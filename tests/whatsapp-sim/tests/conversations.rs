@@ -231,3 +231,18 @@ async fn what_a_broken_connection_swallowed_comes_again() {
     acked(&mut client, &sent.message_id).await;
     assert_eq!(sim.stats().violations, []);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn settings_that_one_device_changes_reach_the_other() {
+    let sim = with_phones().await;
+    let first = paired(&sim, ANNA).await;
+    let mut second = paired(&sim, ANNA).await;
+    first.handle.client().chat_actions().pin_chat(&Jid::pn(BORIS)).await.expect("pins");
+    second
+        .event("pin", |event| match event {
+            Event::PinUpdate(pin) => (pin.jid.user == BORIS).then_some(()),
+            _ => None,
+        })
+        .await;
+    assert_eq!(sim.stats().violations, []);
+}
