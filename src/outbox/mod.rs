@@ -19,10 +19,10 @@ use redb::ReadableTable;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 
+use crate::clock::now_ms;
 use crate::config::Config;
 use crate::ids;
 use crate::media::{Fetched, MediaKind, Spool, SpoolError};
-use crate::session::registry::now_ms;
 use crate::session::{ReceiptEvent, ReceiptKind, Registry, Session};
 use crate::store::{Store, StoreError, json};
 
@@ -195,7 +195,7 @@ impl Outbox {
             lane.depth.fetch_sub(1, Ordering::Relaxed);
             return Err(AcceptError::QueueFull { limit });
         }
-        let result = self.keep(session.no(), draft).await;
+        let result = self.keep(session, draft).await;
         match &result {
             Ok(_) => lane.wake.notify_one(),
             Err(_) => {
@@ -205,7 +205,7 @@ impl Outbox {
         result
     }
 
-    async fn keep(&self, session_no: u32, draft: Draft) -> Result<Accepted, AcceptError> {
+    async fn keep(&self, session: &Session, draft: Draft) -> Result<Accepted, AcceptError> {
         let id = ids::uuid();
         let content = match draft.body {
             Body::Text(body) => Content::Text { body },
@@ -227,8 +227,9 @@ impl Outbox {
         let mut message = Message {
             seq: 0,
             id: id.clone(),
-            session_no,
+            session_no: session.no(),
             message_id: ids::message_id(),
+            from: session.snapshot().number,
             to: draft.to,
             checked: draft.checked,
             content,

@@ -12,8 +12,8 @@ use whatsapp_rust::{Client, Jid, SendOptions};
 use super::record::{self, Message, Progress};
 use super::schedule::{Next, Schedule, refusal_is_final, retry_pause};
 use super::{Content, Outbox, build};
+use crate::clock::now_ms;
 use crate::ids;
-use crate::session::registry::now_ms;
 use crate::session::{Ack, Lookup, Session};
 use crate::store::{StoreError, json};
 
@@ -23,6 +23,9 @@ const WINDOW: usize = 256;
 const AGE_CHECK: Duration = Duration::from_secs(60);
 /// Pause after the store failed.
 const STORE_PAUSE: Duration = Duration::from_secs(5);
+
+/// Pause after an attempt that a broken connection ended; the client is usually gone before it is over.
+const BROKEN_PAUSE: Duration = Duration::from_secs(1);
 
 /// How an attempt ended.
 enum Outcome {
@@ -176,6 +179,11 @@ async fn attempt(
     if too_old(message, settings.max_age) {
         return Outcome::Failed(format!("not sent within {} s", settings.max_age.as_secs()));
     }
+    let number = session.snapshot().number;
+    if message.from.is_some() && number.is_some() && message.from != number {
+        // Whoever asked for it named the old number, or thinks of it.
+        return Outcome::Failed("the session was paired with another phone number meanwhile".into());
+    }
     let mut to = message.to.clone();
     if !message.checked
         && let Some(number) = to.strip_suffix("@s.whatsapp.net")
@@ -183,7 +191,7 @@ async fn attempt(
         match session.lookup(number).await {
             Ok(Lookup::Registered(jid)) => to = jid,
             Ok(Lookup::Unregistered) => return Outcome::Failed("the number is not on WhatsApp".into()),
-            Err(e) => return Outcome::Again { error: e.to_string(), counted: false },
+            Err(e) => return Outcome::Again { error: e.to_string(), counted: client.is_connected() },
         }
     }
     let Ok(jid) = to.parse::<Jid>() else {
@@ -288,7 +296,7 @@ async fn land(
                 return;
             }
             log::debug!("session {}: message {seq} is tried again: {error}", session.no());
-            let pause = if counted { retry_pause(attempts, ids::roll()) } else { Duration::from_millis(250) };
+            let pause = if counted { retry_pause(attempts, ids::roll()) } else { BROKEN_PAUSE };
             schedule.again(seq, chat, pause, Instant::now());
             if counted {
                 let write = outbox.shared.store.write_soon(move |txn| {

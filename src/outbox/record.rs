@@ -81,6 +81,9 @@ pub struct Message {
     pub session_no: u32,
     /// The WhatsApp message id, fixed before the first byte goes out; a resend uses the same.
     pub message_id: String,
+    /// The phone number that the session was paired with when the message was accepted.
+    #[serde(default)]
+    pub from: Option<String>,
     /// The chat's JID.
     pub to: String,
     /// Whether WhatsApp said that the number is registered; if not, it is asked before the first send.

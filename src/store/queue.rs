@@ -71,13 +71,22 @@ where
     }
 }
 
+/// Who is likely to write in a moment: those whose writes came during the last commit, and those that it answered,
+/// who as a rule go on with their next. Without waiting for the latter the two would take turns, and each commit would
+/// serve half of them.
+#[derive(Clone, Copy)]
+pub(super) struct Company {
+    pub(super) callers: usize,
+    pub(super) until: Instant,
+}
+
 #[derive(Default)]
 struct State {
     jobs: VecDeque<Box<dyn Job>>,
     awaited: usize,
     /// When the oldest job arrived.
     since: Option<Instant>,
-    /// While the writer waits for company: how many awaited jobs it takes to end that.
+    /// How many awaited jobs the writer is waiting for.
     wanted: usize,
     closed: bool,
 }
@@ -111,7 +120,8 @@ impl Queue {
             return Err(StoreError::Closed);
         }
         place.forget();
-        state.awaited += usize::from(job.is_awaited());
+        let job_is_awaited = job.is_awaited();
+        state.awaited += usize::from(job_is_awaited);
         state.since.get_or_insert_with(Instant::now);
         state.jobs.push_back(job);
         // Those that nobody waits for need no wake-up of their own, except to start the clock for the first and to
@@ -128,43 +138,31 @@ impl Queue {
     /// Waits for work and takes up to `limit` jobs. None once the queue is closed and empty.
     ///
     /// Jobs that nobody waits for stay up to `patience` for one that somebody does, unless half the queue is theirs.
-    ///
-    /// `answered` callers got their answers a moment ago. As a rule each writes again at once, so up to `gather` is
-    /// spent on waiting for them: otherwise those who came during a commit and those who were answered by it would
-    /// take turns, and each commit would serve half of them.
+    /// Those that somebody waits for are taken at once, or when the expected company is complete.
     pub(super) fn take(
         &self,
         limit: usize,
         patience: Duration,
-        answered: usize,
-        gather: Duration,
+        expected: Company,
     ) -> Option<Vec<Box<dyn Job>>> {
         let mut state = self.lock();
-        if state.awaited > 0 && answered > 0 {
-            let end = Instant::now() + gather;
-            state.wanted = (state.awaited + answered).min(limit);
-            while state.awaited < state.wanted && !state.closed {
-                let left = end.saturating_duration_since(Instant::now());
-                if left.is_zero() {
-                    break;
-                }
-                state = self.arrived.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
-            }
-            state.wanted = 0;
-        }
+        state.wanted = expected.callers.clamp(1, limit);
         loop {
-            if state.closed || state.awaited > 0 || state.jobs.len() >= self.capacity / 2 {
+            if state.closed || state.awaited >= state.wanted || state.jobs.len() >= self.capacity / 2 {
                 break;
             }
-            state = match state.since {
-                None => self.arrived.wait(state).unwrap_or_else(PoisonError::into_inner),
-                Some(since) => {
-                    let left = patience.saturating_sub(since.elapsed());
-                    if left.is_zero() {
-                        break;
-                    }
+            let end = match state.since {
+                None => None,
+                Some(_) if state.awaited > 0 => Some(expected.until),
+                Some(since) => Some(since + patience),
+            };
+            let left = end.map(|end| end.saturating_duration_since(Instant::now()));
+            state = match left {
+                Some(Duration::ZERO) => break,
+                Some(left) => {
                     self.arrived.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0
                 }
+                None => self.arrived.wait(state).unwrap_or_else(PoisonError::into_inner),
             };
         }
         if state.jobs.is_empty() {
@@ -177,6 +175,11 @@ impl Queue {
         drop(state);
         self.places.add_permits(count);
         Some(group)
+    }
+
+    /// How many jobs in it somebody waits for.
+    pub(super) fn awaited(&self) -> usize {
+        self.lock().awaited
     }
 
     pub(super) fn len(&self) -> usize {

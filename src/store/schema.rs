@@ -19,6 +19,9 @@ pub(super) struct Migration {
 /// In order. A step is never edited once released; it may use no table definition from `tables`, which moves on.
 pub(super) const MIGRATIONS: &[Migration] = &[];
 
+/// The lowest version that [`MIGRATIONS`] lead up from.
+pub(super) const OLDEST: u32 = SCHEMA_VERSION - MIGRATIONS.len() as u32;
+
 /// What an opened file turned out to be.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Found {
@@ -105,4 +108,99 @@ pub(super) fn prepare(
         table.create(txn)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use redb::{ReadableTableMetadata, TableDefinition};
+
+    use super::*;
+
+    /// A file as a version 0 might have left it: numbers as text, in a table that version 1 calls something else.
+    const OLD: TableDefinition<'static, &'static str, &'static [u8]> = TableDefinition::new("version0");
+    const NEW: TableDefinition<'static, &'static str, &'static [u8]> = TableDefinition::new("version1");
+
+    const STEP: Migration = Migration {
+        from: 0,
+        step: |txn| {
+            {
+                let old = txn.open_table(OLD)?;
+                let mut new = txn.open_table(NEW)?;
+                for row in old.iter()? {
+                    let (key, value) = row?;
+                    let number: u32 = std::str::from_utf8(value.value())
+                        .ok()
+                        .and_then(|text| text.parse().ok())
+                        .ok_or_else(|| StoreError::Row {
+                            table: "version0",
+                            detail: "no number".to_owned(),
+                        })?;
+                    new.insert(key.value(), number.to_le_bytes().as_slice())?;
+                }
+            }
+            txn.delete_table(OLD)?;
+            Ok(())
+        },
+    };
+
+    fn version_0(rows: &[(&str, &str)]) -> Database {
+        let db = Database::builder().create_with_backend(redb::backends::InMemoryBackend::new()).unwrap();
+        let txn = db.begin_write().unwrap();
+        txn.open_table(META).unwrap().insert(SCHEMA, 0u32.to_le_bytes().as_slice()).unwrap();
+        for (key, value) in rows {
+            txn.open_table(OLD).unwrap().insert(key, value.as_bytes()).unwrap();
+        }
+        txn.commit().unwrap();
+        db
+    }
+
+    fn migrate(db: &Database, migrations: &[Migration], target: u32) -> Result<(), StoreError> {
+        let found = find(db)?;
+        assert!(needs_preparing(db, &found, &[])?);
+        let txn = db.begin_write()?;
+        prepare(&txn, &found, &[], migrations, target)?;
+        txn.commit()?;
+        Ok(())
+    }
+
+    #[test]
+    fn an_older_file_is_brought_up_to_date() {
+        let db = version_0(&[("a", "1"), ("b", "700")]);
+        assert_eq!(find(&db).unwrap(), Found::Version(0));
+        migrate(&db, &[STEP], 1).unwrap();
+        assert_eq!(find(&db).unwrap(), Found::Version(1));
+        assert!(!needs_preparing(&db, &Found::Version(1), &[]).unwrap());
+        let txn = db.begin_read().unwrap();
+        let new = txn.open_table(NEW).unwrap();
+        assert_eq!(new.get("b").unwrap().unwrap().value(), 700u32.to_le_bytes());
+        assert_eq!(new.len().unwrap(), 2);
+        assert!(matches!(txn.open_table(OLD), Err(redb::TableError::TableDoesNotExist(_))));
+    }
+
+    #[test]
+    fn a_migration_that_fails_changes_nothing() {
+        let db = version_0(&[("a", "1"), ("b", "not a number")]);
+        assert!(matches!(migrate(&db, &[STEP], 1), Err(StoreError::Row { table: "version0", .. })));
+        assert_eq!(find(&db).unwrap(), Found::Version(0));
+        let txn = db.begin_read().unwrap();
+        assert_eq!(txn.open_table(OLD).unwrap().len().unwrap(), 2);
+        assert!(matches!(txn.open_table(NEW), Err(redb::TableError::TableDoesNotExist(_))));
+    }
+
+    #[test]
+    fn a_gap_between_versions_is_refused() {
+        let db = version_0(&[]);
+        let refused = migrate(&db, &[Migration { from: 1, ..STEP }], 2);
+        assert!(
+            matches!(&refused, Err(StoreError::Refused { reason }) if reason.contains("version 0")),
+            "{refused:?}"
+        );
+    }
+
+    #[test]
+    fn the_migrations_lead_from_some_version_to_ours() {
+        for (migration, version) in MIGRATIONS.iter().zip(OLDEST..) {
+            assert_eq!(migration.from, version);
+        }
+    }
 }

@@ -11,15 +11,16 @@ use tokio::sync::watch;
 
 use super::disk::Disk;
 use super::open;
-use super::queue::{Job, Queue};
+use super::queue::{Company, Job, Queue};
 use super::{OpenError, StoreError, StoreOptions};
 
 /// Most jobs in one commit.
 const GROUP_LIMIT: usize = 512;
 
-/// Part of the last commit's time that may be spent on waiting for company, and the most of it in any case.
+/// Part of a commit's time that may then be spent on waiting for company, within limits.
 const GATHER_SHARE: u32 = 8;
-const GATHER_LIMIT: Duration = Duration::from_millis(5);
+const GATHER_LEAST: Duration = Duration::from_micros(500);
+const GATHER_MOST: Duration = Duration::from_millis(5);
 
 /// So many failed jobs are taken out of a group one by one; then it is halved, which bounds how often a job is run.
 const RERUN_LIMIT: usize = 4;
@@ -62,14 +63,13 @@ enum Outcome {
 impl Shared {
     /// Until the queue is closed and empty.
     pub(super) fn run(&self) {
-        let mut answered = 0;
-        loop {
-            let gather = (self.last_commit() / GATHER_SHARE).min(GATHER_LIMIT);
-            let Some(group) = self.queue.take(GROUP_LIMIT, self.options.soon_delay, answered, gather) else {
-                break;
-            };
-            answered = group.iter().filter(|job| job.is_awaited()).count();
-            self.do_group(group);
+        let mut company = Company { callers: 0, until: Instant::now() };
+        while let Some(group) = self.queue.take(GROUP_LIMIT, self.options.soon_delay, company) {
+            let answered = group.iter().filter(|job| job.is_awaited()).count();
+            let began = Instant::now();
+            company.callers = self.do_group(group) + answered;
+            company.until =
+                Instant::now() + (began.elapsed() / GATHER_SHARE).clamp(GATHER_LEAST, GATHER_MOST);
         }
         self.closed.store(true, Relaxed);
         let _writing = self.writing();
@@ -93,13 +93,16 @@ impl Shared {
         std::mem::replace(&mut *self.db.write().unwrap_or_else(PoisonError::into_inner), db)
     }
 
-    fn do_group(&self, group: Vec<Box<dyn Job>>) {
+    /// Returns how many were waiting in the queue before the group's callers were answered.
+    fn do_group(&self, group: Vec<Box<dyn Job>>) -> usize {
+        let mut queued = 0;
         self.counts.jobs.fetch_add(group.len() as u64, Relaxed);
         let mut waiting = vec![group];
         while let Some(mut group) = waiting.pop() {
             let mut reruns = 0;
             while !group.is_empty() {
                 let outcome = self.try_group(&mut group);
+                queued = self.queue.awaited();
                 match outcome {
                     Outcome::Done(_) => {
                         self.counts.largest_group.fetch_max(group.len() as u64, Relaxed);
@@ -124,6 +127,7 @@ impl Shared {
                 }
             }
         }
+        queued
     }
 
     fn try_group(&self, group: &mut [Box<dyn Job>]) -> Outcome {
@@ -216,7 +220,8 @@ impl Shared {
 
     /// Replaces a database that failed. The caller holds `writing`.
     fn reopen(&self, failed: Arc<Database>) -> Result<(), StoreError> {
-        // Dropped before the next one opens; readers that still hold it get errors from it and come again.
+        // Readers that still hold it get errors from it and come again.
+        self.disk.revoke();
         drop(self.replace_db(None));
         drop(failed);
         self.open_again()
@@ -241,46 +246,48 @@ impl Shared {
         &self,
         mut f: impl FnMut(&ReadTransaction) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        let mut again = true;
-        loop {
-            if self.closed.load(Relaxed) {
-                return Err(StoreError::Closed);
-            }
-            let db = match self.current() {
-                Some(db) => db,
-                None => {
-                    let _writing = self.writing();
-                    if self.current().is_none() {
-                        self.open_again()?;
-                    }
-                    continue;
+        let mut failed = None;
+        if let Some(db) = self.current() {
+            match read_on(&db, &mut f) {
+                Err(StoreError::Io { .. } | StoreError::Full { .. } | StoreError::Closed) => {
+                    failed = Some(db);
                 }
-            };
-            let result = catch_unwind(AssertUnwindSafe(|| {
-                let txn = db.begin_read()?;
-                f(&txn)
-            }));
-            let error = match result {
-                Ok(Ok(value)) => return Ok(value),
-                Ok(Err(error)) => error,
-                Err(panic) => StoreError::Panicked { detail: open::panic_text(panic.as_ref()) },
-            };
-            let stale = matches!(error, StoreError::Io { .. } | StoreError::Full { .. } | StoreError::Closed);
-            if !stale || !again {
-                return Err(error.at(&self.path));
-            }
-            again = false;
-            // An I/O error makes a redb database refuse everything from then on. Whoever sees it first opens it again.
-            let _writing = self.writing();
-            if self.current().is_some_and(|current| Arc::ptr_eq(&current, &db)) {
-                self.reopen(db)?;
+                done => return done.map_err(|error| error.at(&self.path)),
             }
         }
+        // An I/O error makes a redb database refuse everything from then on. Whoever sees it first opens it again; with
+        // the lock held nobody replaces it during the second try.
+        let _writing = self.writing();
+        let db = match (self.current(), failed) {
+            (Some(current), Some(failed)) if Arc::ptr_eq(&current, &failed) => {
+                drop(current);
+                self.reopen(failed)?;
+                self.current()
+            }
+            (Some(current), _) => Some(current),
+            (None, _) => {
+                self.open_again()?;
+                self.current()
+            }
+        };
+        let db = db.ok_or(StoreError::Closed)?;
+        read_on(&db, &mut f).map_err(|error| error.at(&self.path))
     }
 
     pub(super) fn last_commit(&self) -> Duration {
         Duration::from_micros(self.counts.last_commit_micros.load(Relaxed))
     }
+}
+
+fn read_on<T>(
+    db: &Database,
+    f: &mut impl FnMut(&ReadTransaction) -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
+    let result = catch_unwind(AssertUnwindSafe(|| {
+        let txn = db.begin_read()?;
+        f(&txn)
+    }));
+    result.unwrap_or_else(|panic| Err(StoreError::Panicked { detail: open::panic_text(panic.as_ref()) }))
 }
 
 fn finish(group: &mut Vec<Box<dyn Job>>, result: &Result<(), StoreError>) {

@@ -56,6 +56,7 @@ pub fn router(sim: Sim) -> Router {
         .route("/phones/{number}/media/{id}", get(media))
         .route("/phones/{number}/send", send)
         .route("/phones/{number}/read", post(read))
+        .route("/groups", post(create_group))
         .route("/faults", post(add_fault).delete(clear_faults))
         .route("/stats", get(stats))
         .fallback(no_such_path)
@@ -85,6 +86,7 @@ impl From<SimError> for Refusal {
             | SimError::QrKeys
             | SimError::WrongCode(_)
             | SimError::NoRecipient(_)
+            | SimError::GroupTooLarge(..)
             | SimError::NotMember { .. } => StatusCode::BAD_REQUEST,
             SimError::PhoneExists(_)
             | SimError::QrExpired
@@ -279,6 +281,19 @@ async fn read(
 ) -> Answer {
     sim.read(&number?, &body.id).await?;
     Ok(done())
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NewGroup {
+    name: String,
+    owner: String,
+    members: Vec<String>,
+}
+
+async fn create_group(State(sim): State<Sim>, JsonBody(body): JsonBody<NewGroup>) -> Answer {
+    let id = sim.create_group(&body.name, &body.owner, &body.members).await?;
+    Ok(Json(json!({"id": id})))
 }
 
 async fn add_fault(State(sim): State<Sim>, JsonBody(fault): JsonBody<Fault>) -> Answer {

@@ -64,6 +64,7 @@ async fn every_mistake_has_its_status_and_names_itself() {
         (anna("send"), medium(""), 400, "0 bytes"),
         (anna("send"), json!({"to": ANNA, "media": {"kind": "scent"}}), 400, "scent"),
         (anna("read"), json!({"id": "3EB0"}), 404, "3EB0"),
+        ("/groups".into(), json!({"name": "g", "owner": "4915559999", "members": []}), 404, "4915559999"),
         ("/faults".into(), json!({"kind": "flood"}), 400, "flood"),
         ("/faults".into(), json!({"kind": "no-ack", "count": 0}), 400, "count"),
         ("/nothing".into(), json!({}), 404, "/nothing"),

@@ -1,9 +1,11 @@
 //! The control API over real HTTP, with a whatsapp-rust client on the other side.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod common;
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use base64::Engine;
@@ -32,6 +34,8 @@ const BORIS: &str = "4915550002";
 struct World {
     sim: Sim,
     addr: SocketAddr,
+    /// The URLs that the client has asked the media host for.
+    asked: Arc<Mutex<Vec<String>>>,
 }
 
 impl World {
@@ -40,7 +44,7 @@ impl World {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
         tokio::spawn(control::serve(listener, sim.clone()));
-        let world = Self { sim, addr };
+        let world = Self { sim, addr, asked: Arc::default() };
         for (number, name) in [(ANNA, "Anna"), (BORIS, "Boris")] {
             world.post("/phones", json!({"number": number, "name": name})).await;
         }
@@ -87,7 +91,7 @@ impl World {
 
     async fn client(&self) -> Client {
         let backend = Arc::new(InMemoryBackend::new());
-        let http = Plain(UreqHttpClient::new());
+        let http = Plain { http: UreqHttpClient::new(), asked: Arc::clone(&self.asked) };
         let mut client =
             Client::start_with(&self.sim, backend, |builder| builder.with_http_client(http)).await;
         let qr = client.qr().await;
@@ -98,13 +102,17 @@ impl World {
 }
 
 /// The client hard-codes `https:` for media hosts, and the server speaks `http:` here.
-struct Plain(UreqHttpClient);
+struct Plain {
+    http: UreqHttpClient,
+    asked: Arc<Mutex<Vec<String>>>,
+}
 
 impl Plain {
-    fn plain(mut request: HttpRequest) -> HttpRequest {
+    fn plain(&self, mut request: HttpRequest) -> HttpRequest {
         if let Some(rest) = request.url.strip_prefix("https://127.0.0.1") {
             request.url = format!("http://127.0.0.1{rest}");
         }
+        self.asked.lock().unwrap().push(request.url.clone());
         request
     }
 }
@@ -112,7 +120,7 @@ impl Plain {
 #[async_trait::async_trait]
 impl HttpClient for Plain {
     async fn execute(&self, request: HttpRequest) -> anyhow::Result<HttpResponse> {
-        self.0.execute(Self::plain(request)).await
+        self.http.execute(self.plain(request)).await
     }
 
     fn supports_streaming(&self) -> bool {
@@ -120,7 +128,7 @@ impl HttpClient for Plain {
     }
 
     fn execute_streaming(&self, request: HttpRequest) -> anyhow::Result<StreamingHttpResponse> {
-        self.0.execute_streaming(Self::plain(request))
+        self.http.execute_streaming(self.plain(request))
     }
 
     fn supports_upload_streaming(&self) -> bool {
@@ -133,7 +141,7 @@ impl HttpClient for Plain {
         body: UploadBody,
         len: u64,
     ) -> anyhow::Result<HttpResponse> {
-        self.0.execute_upload(Self::plain(request), body, len)
+        self.http.execute_upload(self.plain(request), body, len)
     }
 }
 
@@ -166,9 +174,9 @@ async fn a_phone_is_operated_over_http() {
     world.post(&format!("/phones/{BORIS}/read"), json!({"id": id})).await;
     client
         .event("read receipt", |event| match event {
-            Event::Receipt(receipt) => (receipt.r#type == ReceiptType::Read
-                && receipt.message_ids.iter().any(|known| *known == id))
-            .then_some(()),
+            Event::Receipt(receipt) => {
+                (receipt.r#type == ReceiptType::Read && receipt.message_ids.contains(&id)).then_some(())
+            }
             _ => None,
         })
         .await;
@@ -194,6 +202,19 @@ async fn a_phone_is_operated_over_http() {
 
     world.post(&format!("/phones/{ANNA}/unlink"), json!({})).await;
     client.event("log-out", |event| matches!(event, Event::LoggedOut(_)).then_some(())).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_group_is_made_and_written_to() {
+    let world = World::start().await;
+    let client = world.client().await;
+    let group = world.post("/groups", json!({"name": "Box", "owner": ANNA, "members": [BORIS]})).await;
+    let jid: Jid = group["id"].as_str().unwrap().parse().unwrap();
+    let sent = client.handle.client().send_text(&jid, "hello all").await.expect("sends");
+    let inbox = world.inbox(BORIS, 1).await;
+    assert_eq!((&inbox[0]["id"], &inbox[0]["chat"]), (&json!(sent.message_id), &group["id"]));
+    assert_eq!((&inbox[0]["from"], &inbox[0]["text"]), (&json!(ANNA), &json!("hello all")));
+    assert_eq!(world.stats().await["violations"], json!([]));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -274,6 +295,32 @@ async fn media_goes_both_ways() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_medium_that_cannot_be_opened_is_held_against_its_sender() {
+    let world = World::start().await;
+    let client = world.client().await;
+    let wa = client.handle.client();
+    let mut upload = wa.upload(vec![1; 500], MediaType::Image, UploadOptions::new()).await.expect("uploads");
+    upload.media_key = [0; 32];
+    let sent = wa.send_message(&Jid::pn(BORIS), image_message(upload, ImageOptions::default())).await;
+    let id = sent.expect("sends").message_id;
+    let inbox = world.inbox(BORIS, 1).await;
+    assert_eq!((&inbox[0]["kind"], &inbox[0]["sha256"]), (&json!("image"), &Value::Null));
+    let (status, answer) = world.send("GET", &format!("/phones/{BORIS}/media/{id}"), "").await;
+    assert_eq!(status, 404, "{}", String::from_utf8_lossy(&answer));
+
+    // Two phones got it: Boris's and Anna's own.
+    world.inbox(ANNA, 1).await;
+    let stats = world.stats().await;
+    let violations = stats["violations"].as_array().unwrap();
+    assert_eq!(violations.len(), 2, "{violations:?}");
+    for violation in violations {
+        assert!(violation["who"].as_str().unwrap().starts_with(ANNA), "{violation}");
+        let what = violation["what"].as_str().unwrap();
+        assert!(what.contains(&id) && what.contains("MAC is wrong"), "{what}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_broken_upload_is_resumed_by_the_client() {
     let world = World::start().await;
     let client = world.client().await;
@@ -282,6 +329,8 @@ async fn a_broken_upload_is_resumed_by_the_client() {
     let wa = client.handle.client();
     let upload = wa.upload(data.clone(), MediaType::Document, UploadOptions::new()).await;
     let upload = upload.expect("uploads on the second attempt");
+    let asked = world.asked.lock().unwrap().clone();
+    assert!(asked.iter().any(|url| url.ends_with("&file_offset=5300000")), "{asked:?}");
     let document = document_message(upload, DocumentOptions::default());
     let sent = wa.send_message(&Jid::pn(BORIS), document).await.expect("sends");
     let inbox = world.inbox(BORIS, 1).await;
@@ -348,11 +397,11 @@ async fn connections_break_and_come_back() {
     // Boris's phone, and Anna's own, which gets a copy of what her linked device sends.
     assert_eq!(world.stats().await["duplicates"], 2);
 
-    world.fault(json!({"kind": "stall", "for_ms": 600})).await;
     let started = Instant::now();
+    world.fault(json!({"kind": "stall", "for_ms": 600})).await;
     let id = say(&client, "stalled").await;
     assert_eq!(ack(&mut client, &id).await, None);
-    assert!(started.elapsed() >= Duration::from_millis(500), "{:?}", started.elapsed());
+    assert!(started.elapsed() >= Duration::from_millis(600), "{:?}", started.elapsed());
 
     world.fault(json!({"kind": "stream-error", "device": ANNA, "code": 515})).await;
     client.connected().await;
@@ -382,8 +431,29 @@ async fn log_ins_are_refused() {
     let mut client = Client::start(&world.sim, Arc::clone(&backend)).await;
     client.event("outdated", |event| matches!(event, Event::ClientOutdated(_)).then_some(())).await;
 
-    let mut client = Client::start(&world.sim, backend).await;
+    world.fault(json!({"kind": "repeat-515", "device": ANNA, "count": 2})).await;
+    let before = world.stats().await["connections"]["total"].as_u64().unwrap();
+    let mut client = Client::start(&world.sim, Arc::clone(&backend)).await;
     client.connected().await;
+    let connections = world.stats().await["connections"]["total"].as_u64().unwrap() - before;
+    assert_eq!(connections, 3, "two were told to come again");
+
+    world.fault(json!({"kind": "failure", "device": ANNA, "reason": 503, "count": 1})).await;
+    world.fault(json!({"kind": "drop", "after_ms": 20})).await;
+    client.event("disconnected", |event| matches!(event, Event::Disconnected(_)).then_some(())).await;
+    client.connected().await;
+
+    world.fault(json!({"kind": "rate-limit", "count": 1})).await;
+    world.fault(json!({"kind": "drop"})).await;
+    for _ in 0..2 {
+        client
+            .event("disconnected", |event| match event {
+                Event::Connected(_) => panic!("a log-in should have been answered with 429"),
+                Event::Disconnected(_) => Some(()),
+                _ => None,
+            })
+            .await;
+    }
 }
 
 /// The program itself: its first line, its control API, and its end.
@@ -391,7 +461,7 @@ async fn log_ins_are_refused() {
 async fn the_program_says_where_it_is_and_ends_on_sigterm() {
     use tokio::io::{AsyncBufReadExt, BufReader};
     let mut child = tokio::process::Command::new(env!("CARGO_BIN_EXE_whatsapp-sim"))
-        .args(["--listen", "127.0.0.1:0", "--control", "127.0.0.1:0"])
+        .args(["--listen", "127.0.0.1:0", "--control", "127.0.0.1:0", "--tls"])
         .stdout(std::process::Stdio::piped())
         .kill_on_drop(true)
         .spawn()
@@ -402,9 +472,10 @@ async fn the_program_says_where_it_is_and_ends_on_sigterm() {
     assert!(first["ws"].as_str().unwrap().starts_with("ws://127.0.0.1:"), "{line}");
     assert!(first["ws"].as_str().unwrap().ends_with("/ws/chat"), "{line}");
     assert_eq!(BASE64_STANDARD.decode(first["noise_root"].as_str().unwrap()).unwrap().len(), 32);
+    assert!(first["tls_ca"].as_str().unwrap().starts_with("-----BEGIN CERTIFICATE-----"), "{line}");
     let addr = first["control"].as_str().unwrap().strip_prefix("http://").unwrap().parse().unwrap();
 
-    let world = World { sim: common::sim().await, addr };
+    let world = World { sim: common::sim().await, addr, asked: Arc::default() };
     let phone = world.post("/phones", json!({"number": ANNA, "name": "Anna"})).await;
     assert_eq!(phone["number"], ANNA);
 

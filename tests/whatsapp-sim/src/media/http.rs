@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, Path, Request, State};
-use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use axum::http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE};
 use axum::http::{Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
@@ -50,7 +50,15 @@ pub struct MediaHost {
 }
 
 /// An error answer. WhatsApp's clients read its status only.
-type Refusal = (StatusCode, String);
+struct Refusal(StatusCode, String);
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        // The rest of the body is not read, so the connection is of no further use: a client that is not told so sends
+        // its next request into it in vain.
+        (self.0, [(CONNECTION, "close")], self.1).into_response()
+    }
+}
 
 impl MediaHost {
     /// The routes. `/mms/…` and `/product/…` take uploads, `/v/…` answers downloads.
@@ -71,7 +79,7 @@ impl MediaHost {
     /// Refuses a request that no correct client makes.
     fn violation(&self, who: &str, status: StatusCode, what: String) -> Refusal {
         self.counters.violation(who, what.clone());
-        (status, what)
+        Refusal(status, what)
     }
 
     /// Who may use this token.
@@ -83,7 +91,9 @@ impl MediaHost {
         match self.store.auth(auth) {
             Some((who, true)) => Ok(who),
             // Also a client that does all right finds its token expired.
-            Some((_, false)) => Err((StatusCode::UNAUTHORIZED, "the auth token has expired".to_owned())),
+            Some((_, false)) => {
+                Err(Refusal(StatusCode::UNAUTHORIZED, "the auth token has expired".to_owned()))
+            }
             None => {
                 let what = "media request with an `auth` token that was never given out".to_owned();
                 Err(self.violation("media host", StatusCode::UNAUTHORIZED, what))
@@ -157,10 +167,11 @@ impl MediaHost {
             }
             let Some(chunk) = body.next().await else { break };
             // The client went away; what came is kept for when it resumes.
-            let chunk = chunk.map_err(|e| (StatusCode::BAD_REQUEST, format!("the body broke off: {e}")))?;
+            let chunk =
+                chunk.map_err(|e| Refusal(StatusCode::BAD_REQUEST, format!("the body broke off: {e}")))?;
             let chunk = chunk.slice(..chunk.len().min(usize::try_from(left).unwrap_or(usize::MAX)));
             taken += chunk.len() as u64;
-            receiving.push(&chunk).map_err(|e| (StatusCode::PAYLOAD_TOO_LARGE, e.to_string()))?;
+            receiving.push(&chunk).map_err(|e| Refusal(StatusCode::PAYLOAD_TOO_LARGE, e.to_string()))?;
         }
         if fault.is_some() {
             return Err(refused(fault));
@@ -216,7 +227,7 @@ impl MediaHost {
         let direct_path = uri.path_and_query().map_or(uri.path(), |path| path.as_str());
         let (_, bytes) = match self.store.by_path(direct_path) {
             Ok(found) => found,
-            Err(e @ StoreError::Evicted) => return Err((StatusCode::GONE, e.to_string())),
+            Err(e @ StoreError::Evicted) => return Err(Refusal(StatusCode::GONE, e.to_string())),
             Err(_) => {
                 let what = format!("media download of {}, which was never uploaded", uri.path());
                 return Err(self.violation(&who, StatusCode::NOT_FOUND, what));
@@ -235,7 +246,7 @@ impl MediaHost {
 
 fn refused(fault: Option<MediaFault>) -> Refusal {
     let status = fault.and_then(|fault| StatusCode::from_u16(fault.status).ok());
-    (status.unwrap_or(StatusCode::SERVICE_UNAVAILABLE), "a fault that was asked for".to_owned())
+    Refusal(status.unwrap_or(StatusCode::SERVICE_UNAVAILABLE), "a fault that was asked for".to_owned())
 }
 
 async fn upload_encrypted(
