@@ -6,6 +6,7 @@
 //! recipient's phone shows once.
 
 mod build;
+mod message_id;
 mod pump;
 mod record;
 pub mod schedule;
@@ -26,6 +27,7 @@ use crate::media::{Fetched, MediaKind, Spool, SpoolError};
 use crate::session::{ReceiptEvent, ReceiptKind, Registry, Session};
 use crate::store::{Store, StoreError, json};
 
+use message_id::MessageIds;
 pub use record::{Content, Message, Progress, TABLES};
 use schedule::Pace;
 
@@ -144,6 +146,7 @@ struct Shared {
     store: Store,
     spool: Spool,
     settings: OutboxSettings,
+    message_ids: MessageIds,
     // Held for map operations only.
     lanes: Mutex<HashMap<u32, Arc<Lane>>>,
 }
@@ -153,7 +156,7 @@ impl Outbox {
     pub fn open(store: Store, spool: Spool, settings: OutboxSettings) -> Result<Outbox, StoreError> {
         let mut lanes: HashMap<u32, Arc<Lane>> = HashMap::new();
         let mut needed = std::collections::HashSet::new();
-        store.read(|txn| {
+        let message_ids = store.read(|txn| {
             let queue = txn.open_table(record::QUEUE)?;
             let messages = txn.open_table(record::MESSAGES)?;
             for row in queue.iter()? {
@@ -166,14 +169,16 @@ impl Outbox {
                     needed.insert(message.id);
                 }
             }
-            Ok(())
+            record::message_ids(txn)
         })?;
         match spool.sweep(|id| needed.contains(id)) {
             Ok(0) => {}
             Ok(count) => log::info!("removed {count} files that no message needs any more"),
             Err(e) => log::warn!("cannot look for files that no message needs: {e}"),
         }
-        Ok(Outbox { shared: Arc::new(Shared { store, spool, settings, lanes: Mutex::new(lanes) }) })
+        Ok(Outbox {
+            shared: Arc::new(Shared { store, spool, settings, message_ids, lanes: Mutex::new(lanes) }),
+        })
     }
 
     fn lane(&self, session_no: u32) -> Arc<Lane> {
@@ -228,7 +233,7 @@ impl Outbox {
             seq: 0,
             id: id.clone(),
             session_no: session.no(),
-            message_id: ids::message_id(),
+            message_id: String::new(),
             from: session.snapshot().number,
             to: draft.to,
             checked: draft.checked,
@@ -241,12 +246,15 @@ impl Outbox {
             read_at_ms: None,
             error: None,
         };
+        let (message_ids, salt) = (self.shared.message_ids.clone(), ids::random());
         let written = self
             .shared
             .store
             .write(move |txn| {
                 // The newest row is never pruned, so a number never comes twice.
                 message.seq = txn.open_table(record::MESSAGES)?.last()?.map_or(0, |(key, _)| key.value()) + 1;
+                message.message_id = message_ids.make(salt, message.seq);
+                record::keep_message_ids(txn, &message_ids)?;
                 record::insert(txn, &message)?;
                 Ok(Accepted {
                     seq: message.seq,
@@ -265,16 +273,15 @@ impl Outbox {
     /// The message with this UUID or WhatsApp message id.
     pub fn find(&self, id: &str) -> Result<Option<Message>, StoreError> {
         self.shared.store.read(|txn| {
-            let seq = match txn.open_table(record::BY_ID)?.get(id)? {
-                Some(row) => row.value().try_into().ok(),
-                None => txn
-                    .open_table(record::BY_MESSAGE_ID)?
-                    .get(id)?
-                    .and_then(|row| row.value().try_into().ok()),
+            let by_id = txn.open_table(record::BY_ID)?.get(id)?;
+            let seq = match by_id {
+                Some(row) => row.value().try_into().ok().map(u64::from_le_bytes),
+                None => self.shared.message_ids.seq(id),
             };
-            let Some(seq) = seq.map(u64::from_le_bytes) else { return Ok(None) };
+            let Some(seq) = seq else { return Ok(None) };
             let row = txn.open_table(record::MESSAGES)?.get(seq)?;
-            row.map(|row| json::decode("outbox", row.value())).transpose()
+            let message: Option<Message> = row.map(|row| json::decode("outbox", row.value())).transpose()?;
+            Ok(message.filter(|message| message.id == id || message.message_id == id))
         })
     }
 
@@ -334,15 +341,10 @@ impl Outbox {
         let write = self.shared.store.write_soon(move |txn| {
             for receipt in &batch {
                 for id in &receipt.message_ids {
-                    let seq = txn
-                        .open_table(record::BY_MESSAGE_ID)?
-                        .get(id.as_str())?
-                        .and_then(|row| row.value().try_into().ok())
-                        .map(u64::from_le_bytes);
-                    let Some(seq) = seq else { continue };
+                    let Some(seq) = this.shared.message_ids.seq(id) else { continue };
                     let was_pending = record::update(txn, seq, |message| {
                         let was_pending = message.progress == Progress::Pending;
-                        if message.session_no == receipt.session_no {
+                        if message.session_no == receipt.session_no && message.message_id == *id {
                             apply_receipt(message, receipt);
                         }
                         was_pending && message.progress != Progress::Pending

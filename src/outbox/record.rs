@@ -1,8 +1,9 @@
 //! What is remembered of a message, and the tables that hold it.
 
-use redb::{ReadableTable, TableDefinition, WriteTransaction};
+use redb::{ReadTransaction, ReadableTable, TableDefinition, WriteTransaction};
 use serde::{Deserialize, Serialize};
 
+use super::message_id::MessageIds;
 use crate::media::MediaKind;
 use crate::store::tables::Table;
 use crate::store::{StoreError, json};
@@ -12,18 +13,20 @@ pub(super) const MESSAGES: TableDefinition<'static, u64, &'static [u8]> = TableD
 /// Messages still to be sent. Key: session number u32 BE, sequence number u64 BE. Value: empty.
 pub(super) const QUEUE: TableDefinition<'static, &'static [u8], &'static [u8]> =
     TableDefinition::new("outbox_queue");
-/// Sequence numbers by WhatsApp message id, for acks and receipts. Value: u64 LE.
-pub(super) const BY_MESSAGE_ID: TableDefinition<'static, &'static str, &'static [u8]> =
-    TableDefinition::new("outbox_message_id");
+/// The key of the message ids, see [`MessageIds`]. One row, of key "key". Value: 32 bytes.
+const MESSAGE_IDS: TableDefinition<'static, &'static str, &'static [u8]> =
+    TableDefinition::new("outbox_message_ids");
 /// Sequence numbers by UUID. Value: u64 LE.
 pub(super) const BY_ID: TableDefinition<'static, &'static str, &'static [u8]> =
     TableDefinition::new("outbox_id");
+
+const KEY: &str = "key";
 
 /// The tables of this module.
 pub const TABLES: &[Table] = &[
     Table::of::<u64>("outbox"),
     Table::of::<&'static [u8]>("outbox_queue"),
-    Table::of::<&'static str>("outbox_message_id"),
+    Table::of::<&'static str>("outbox_message_ids"),
     Table::of::<&'static str>("outbox_id"),
 ];
 
@@ -82,7 +85,7 @@ pub struct Message {
     /// The WhatsApp message id, fixed before the first byte goes out; a resend uses the same.
     pub message_id: String,
     /// The phone number that the session was paired with when the message was accepted.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<String>,
     /// The chat's JID.
     pub to: String,
@@ -98,16 +101,16 @@ pub struct Message {
     /// Unix milliseconds.
     pub accepted_at_ms: i64,
     /// Unix milliseconds, by the box's clock.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sent_at_ms: Option<i64>,
     /// Unix milliseconds, by WhatsApp's clock.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delivered_at_ms: Option<i64>,
     /// Unix milliseconds, by WhatsApp's clock.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub read_at_ms: Option<i64>,
     /// Why it failed, or why the last attempt did.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
 }
 
@@ -122,11 +125,29 @@ pub(super) fn seq_of_queue_key(key: &[u8]) -> Option<u64> {
     Some(u64::from_be_bytes(key.get(4..12)?.try_into().ok()?))
 }
 
+/// The ids that the store's messages have; new ones if it has none yet, which the first message will keep.
+pub(super) fn message_ids(txn: &ReadTransaction) -> Result<MessageIds, StoreError> {
+    let Some(row) = txn.open_table(MESSAGE_IDS)?.get(KEY)? else { return Ok(MessageIds::random()) };
+    let key = row.value().try_into().map_err(|_| StoreError::Row {
+        table: "outbox_message_ids",
+        detail: "the key is not 32 bytes".to_owned(),
+    })?;
+    Ok(MessageIds::of(key))
+}
+
+/// Keeps what makes the ids; done together with the first message that has one.
+pub(super) fn keep_message_ids(txn: &WriteTransaction, ids: &MessageIds) -> Result<(), StoreError> {
+    let mut table = txn.open_table(MESSAGE_IDS)?;
+    if table.get(KEY)?.is_none() {
+        table.insert(KEY, ids.key().as_slice())?;
+    }
+    Ok(())
+}
+
 /// Writes a message and its index rows.
 pub(super) fn insert(txn: &WriteTransaction, message: &Message) -> Result<(), StoreError> {
     put(txn, message)?;
     let seq = message.seq.to_le_bytes();
-    txn.open_table(BY_MESSAGE_ID)?.insert(message.message_id.as_str(), seq.as_slice())?;
     txn.open_table(BY_ID)?.insert(message.id.as_str(), seq.as_slice())?;
     txn.open_table(QUEUE)?.insert(queue_key(message.session_no, message.seq).as_slice(), [].as_slice())?;
     Ok(())
@@ -161,7 +182,6 @@ fn put(txn: &WriteTransaction, message: &Message) -> Result<(), StoreError> {
 /// Removes a message and every row that points to it.
 pub(super) fn remove(txn: &WriteTransaction, message: &Message) -> Result<(), StoreError> {
     txn.open_table(MESSAGES)?.remove(message.seq)?;
-    txn.open_table(BY_MESSAGE_ID)?.remove(message.message_id.as_str())?;
     txn.open_table(BY_ID)?.remove(message.id.as_str())?;
     txn.open_table(QUEUE)?.remove(queue_key(message.session_no, message.seq).as_slice())?;
     Ok(())
