@@ -8,6 +8,7 @@ use wacore::download::MediaType;
 use wacore::upload::{EncryptedMediaInfo, UploadSource, encrypt_media_streaming};
 use waproto::whatsapp as wa;
 use whatsapp_rust::Client;
+use whatsapp_rust::buffa::MessageField;
 use whatsapp_rust::media::{
     AudioOptions, DocumentOptions, ImageOptions, VideoOptions, audio_message, document_message,
     image_message, video_message,
@@ -16,6 +17,7 @@ use whatsapp_rust::upload::UploadResponse;
 
 use super::record::Content;
 use crate::media::MediaKind;
+use crate::store::account::OwnSecrets;
 
 /// Why a message could not be built.
 #[derive(Debug, thiserror::Error)]
@@ -128,13 +130,24 @@ pub(super) async fn message(
     })
 }
 
+/// Gives the message the secret that the account's store knows to make again.
+pub(super) fn with_secret(mut message: wa::Message, client: &Client, message_id: &str) -> wa::Message {
+    let device = client.persistence_manager().get_device_snapshot();
+    let secret = OwnSecrets::of(&device).of_message(message_id);
+    message.message_context_info = MessageField::some(wa::MessageContextInfo {
+        message_secret: Some(secret.to_vec()),
+        ..wa::MessageContextInfo::default()
+    });
+    message
+}
+
 fn sticker_message(
     upload: UploadResponse,
     mimetype: Option<String>,
     dimensions: Option<(u32, u32)>,
 ) -> wa::Message {
     wa::Message {
-        sticker_message: whatsapp_rust::buffa::MessageField::some(wa::message::StickerMessage {
+        sticker_message: MessageField::some(wa::message::StickerMessage {
             url: Some(upload.url),
             direct_path: Some(upload.direct_path),
             media_key: Some(upload.media_key.to_vec()),
