@@ -119,10 +119,10 @@ pub enum AcceptError {
         limit: usize,
     },
     /// The file could not be kept.
-    #[error("{0}")]
+    #[error(transparent)]
     Spool(#[from] SpoolError),
     /// The store failed.
-    #[error("{0}")]
+    #[error(transparent)]
     Store(#[from] StoreError),
 }
 

@@ -33,7 +33,7 @@ pub enum RegistryError {
     #[error("sessionName must have 1 to {MAX_NAME} characters")]
     Name,
     /// The store failed.
-    #[error("{0}")]
+    #[error(transparent)]
     Store(#[from] StoreError),
 }
 
