@@ -11,6 +11,7 @@ mod error;
 mod frame;
 mod led;
 pub mod memory;
+pub mod virtual_ssd1306;
 
 pub use buttons::{Button, Buttons, Edge, Motion};
 pub use display::{Depth, Display, FLUSH_LIMIT, Panel};
