@@ -7,6 +7,7 @@
 
 mod buttons;
 mod display;
+pub mod drivers;
 mod error;
 mod frame;
 mod led;
