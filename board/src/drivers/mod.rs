@@ -21,6 +21,8 @@ mod rppal_pwm;
 pub mod sh110x;
 mod ssd1306;
 mod st7789;
+#[cfg(test)]
+mod tests;
 
 use embedded_hal::{delay::DelayNs, digital::OutputPin};
 
