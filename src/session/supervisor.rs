@@ -9,7 +9,7 @@ use whatsapp_rust::pair_code::PairCodeOptions;
 use whatsapp_rust::{Client, NodeFilter};
 
 use super::acks::Acks;
-use super::driver::{ClientSetup, Run, Signal};
+use super::driver::{ClientSetup, Run, Signal, save_device};
 use super::network;
 use super::record::{self, SessionRecord};
 use super::registry::PairCodeError;
@@ -235,7 +235,7 @@ impl Supervisor {
             Signal::PairSuccess => {
                 // The phone shows the device as linked from now on, so a crash must not lose the credentials.
                 if let Some(run) = &self.run
-                    && let Err(e) = run.client.persistence_manager().flush().await
+                    && let Err(e) = save_device(&run.client).await
                 {
                     log::error!("session {}: its new credentials cannot be written: {e}", self.record.no);
                 }

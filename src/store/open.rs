@@ -55,7 +55,7 @@ pub(super) fn held(
         let mut db = Builder::new()
             .set_cache_size(options.cache_bytes)
             .set_repair_callback(move |_| walked.repaired.store(true, Relaxed))
-            .create_with_backend(DiskHandle(Arc::clone(disk)))
+            .create_with_backend(DiskHandle::new(disk))
             .map_err(|error| of_database(path, error))?;
         let found = schema::find(&db).map_err(|error| of_store(path, error))?;
         match found {

@@ -1,10 +1,15 @@
 //! The disk fills up, or fails to sync, and later does not.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
 use kurir::store::{OpenError, Store, StoreError};
+
+use redb::ReadableTableMetadata;
 
 use crate::crash::check;
 use crate::power_cut::{Full, Loss, PowerCut, When};
-use crate::{Acked, check_open, options, put};
+use crate::{Acked, ROWS, Random, check_open, options, put};
 
 async fn full_disk(kind: Full) {
     let disk = PowerCut::new(Vec::new(), When::Never, Loss::All, 0);
@@ -82,4 +87,62 @@ async fn a_sync_that_fails_and_drops_its_pages_loses_nothing_acknowledged() {
         assert!(acked.rows.len() >= 10, "{acked:?}");
         check(disk.left(), &acked, &format!("a crash after failed syncs, {after}")).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn readers_and_writers_go_on_through_failures() {
+    let disk = PowerCut::new(Vec::new(), When::Never, Loss::All, 0);
+    let store = Store::open_with(disk.clone(), &options()).unwrap();
+    let done = Arc::new(AtomicBool::new(false));
+    let readers: Vec<_> = (0..2)
+        .map(|_| {
+            let (store, done) = (store.clone(), Arc::clone(&done));
+            tokio::task::spawn_blocking(move || {
+                let mut reads = 0u64;
+                while !done.load(Relaxed) {
+                    let rows = store.read(|txn| Ok(txn.open_table(ROWS)?.len()?));
+                    assert!(rows.is_ok(), "{rows:?} after {reads} reads");
+                    reads += 1;
+                }
+                reads
+            })
+        })
+        .collect();
+    let writers: Vec<_> = (0..4u64)
+        .map(|writer| {
+            let (store, disk) = (store.clone(), disk.clone());
+            tokio::spawn(async move {
+                let mut random = Random(writer);
+                let mut acked = Vec::new();
+                for number in writer * 100..writer * 100 + 60 {
+                    match random.next() % 16 {
+                        0 | 1 => disk.0.lock().unwrap().failing_syncs = 1,
+                        2 => disk.set_full(Full::All),
+                        3..8 => disk.set_full(Full::No),
+                        _ => {}
+                    }
+                    if put(&store, number).await.is_ok() {
+                        acked.push(number);
+                    }
+                }
+                acked
+            })
+        })
+        .collect();
+    let mut acked = Acked::default();
+    for writer in writers {
+        acked.rows.extend(writer.await.unwrap());
+    }
+    done.store(true, Relaxed);
+    for reader in readers {
+        assert!(reader.await.unwrap() > 0);
+    }
+    let tried = 240;
+    println!("{} of {tried} writes went through", acked.rows.len());
+    assert!((20..tried).contains(&acked.rows.len()), "{} of {tried} writes went through", acked.rows.len());
+    disk.set_full(Full::No);
+    disk.0.lock().unwrap().failing_syncs = 0;
+    put(&store, 5_000).await.unwrap();
+    check_open(&store, &acked, "after the failures").await;
+    check(disk.left(), &acked, "a crash after the failures").await;
 }

@@ -177,13 +177,18 @@ impl RawClient {
     }
 
     pub(crate) async fn log_in(&mut self, sim: &Sim) {
+        assert_eq!(self.log_in_again(sim).await.tag, "success");
+    }
+
+    /// Logs in on a new connection and returns the first stanza.
+    pub(crate) async fn log_in_again(&mut self, sim: &Sim) -> Node {
         let payload = wa::ClientPayload {
             username: self.jid.user.parse().ok(),
             device: Some(self.jid.device.into()),
             ..Default::default()
         };
         self.wire = Wire::open(sim, &self.noise, payload).await;
-        self.until("success").await;
+        self.recv().await.expect("answers")
     }
 
     pub(crate) async fn active(&mut self) {

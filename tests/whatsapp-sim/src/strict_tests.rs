@@ -279,6 +279,49 @@ async fn a_log_in_with_another_noise_key_and_of_an_unlinked_device() {
     assert_eq!(attr(&failure, "reason").as_deref(), Some("401"));
 }
 
+#[tokio::test]
+async fn log_ins_are_refused_as_the_fault_says() {
+    let sim = sim().await;
+    let mut client = client(&sim).await;
+    for (fault, tag, key, value) in [
+        (r#"{"kind":"rate-limit","count":1}"#, "stream:error", "code", "429"),
+        (r#"{"kind":"failure","reason":503,"count":1}"#, "failure", "reason", "503"),
+        (r#"{"kind":"repeat-515","count":1}"#, "success", "lid", "LID"),
+    ] {
+        sim.fault(serde_json::from_str(fault).expect("is a fault"));
+        let answer = client.log_in_again(&sim).await;
+        assert_eq!(answer.tag, tag);
+        match value {
+            "LID" => assert_eq!(attr(&client.until("stream:error").await, "code").as_deref(), Some("515")),
+            _ => assert_eq!(attr(&answer, key).as_deref(), Some(value)),
+        }
+        assert!(client.recv().await.is_none(), "the connection ends");
+    }
+    assert_eq!(client.log_in_again(&sim).await.tag, "success");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_device_that_falls_behind_keeps_its_connection() {
+    const MESSAGES: usize = 6_000;
+    let sim = sim().await;
+    let mut client = client(&sim).await;
+    let mut ids = std::collections::HashSet::new();
+    // More arrives meanwhile than the connection's channel holds.
+    let stall = format!(r#"{{"kind":"stall","device":"{ANNA}","for_ms":3000}}"#);
+    sim.fault(serde_json::from_str(&stall).expect("is a fault"));
+    for _ in 0..MESSAGES {
+        ids.insert(sim.send_text(BORIS, ANNA, "hello").await.expect("sends"));
+    }
+    while !ids.is_empty() {
+        let node = client.recv().await.expect("the connection lives");
+        if node.tag == "message" {
+            ids.remove(&*attr(&node, "id").unwrap_or_default());
+        }
+        client.confirm(&node).await;
+    }
+    assert_eq!(sim.stats().violations, []);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_hundred_linked_devices() {
     const DEVICES: usize = 200;
