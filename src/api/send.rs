@@ -5,7 +5,7 @@ use axum::http::StatusCode;
 use super::Shared;
 use super::phone::{self, Recipient};
 use crate::media::{FetchError, KindError, SpoolError};
-use crate::outbox::{AcceptError, Accepted, Body, Draft};
+use crate::outbox::{AcceptError, Accepted, Body, Draft, Options};
 use crate::session::{Lookup, LookupError, Session};
 use crate::store::StoreError;
 
@@ -56,7 +56,9 @@ impl SendError {
             SendError::Accept(AcceptError::Store(StoreError::Full { .. })) => {
                 StatusCode::INSUFFICIENT_STORAGE
             }
-            SendError::Accept(AcceptError::Store(_)) => StatusCode::INTERNAL_SERVER_ERROR,
+            SendError::Accept(AcceptError::Store(_) | AcceptError::NoFile) => {
+                StatusCode::INTERNAL_SERVER_ERROR
+            }
         }
     }
 
@@ -125,7 +127,10 @@ impl Shared {
         to: Target,
         body: Body,
     ) -> Result<Accepted, SendError> {
-        Ok(self.outbox.accept(session, Draft { to: to.jid, checked: to.checked, body }).await?)
+        Ok(self
+            .outbox
+            .accept(session, Draft { to: to.jid, checked: to.checked, body, options: Options::default() })
+            .await?)
     }
 }
 
