@@ -36,19 +36,19 @@ pub enum StartError {
         source: std::io::Error,
     },
     /// The store could not be opened.
-    #[error("{0}")]
+    #[error(transparent)]
     Store(#[from] OpenError),
     /// The store could not be read.
-    #[error("{0}")]
+    #[error(transparent)]
     Read(#[from] StoreError),
     /// The sessions could not be loaded.
-    #[error("{0}")]
+    #[error(transparent)]
     Registry(#[from] RegistryError),
     /// The media folder could not be used.
-    #[error("{0}")]
+    #[error(transparent)]
     Spool(#[from] SpoolError),
     /// The control socket could not be made.
-    #[error("{0}")]
+    #[error(transparent)]
     Control(#[from] control::ControlError),
     /// The port could not be bound.
     #[error(

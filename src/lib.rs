@@ -4,6 +4,7 @@
 //! [`outbox`], then [`api`], then [`gateway`], which builds them all and is the only one that knows them all.
 
 pub mod api;
+mod clock;
 pub mod config;
 pub mod gateway;
 mod ids;

@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
+use crate::clock::now_ms;
 use crate::ids;
-use crate::session::registry::now_ms;
 use crate::store::tables::Table;
 use crate::store::{Store, StoreError, json};
 
@@ -96,7 +96,7 @@ pub enum KeyError {
     #[error("the account must have 1 to 60 letters, digits, - or _")]
     Account,
     /// The store failed.
-    #[error("{0}")]
+    #[error(transparent)]
     Store(#[from] StoreError),
 }
 

@@ -9,18 +9,24 @@ mod appstate;
 mod conn;
 pub mod control;
 pub mod describe;
+mod devices;
 mod error;
 pub mod faults;
+#[cfg(test)]
+mod fuzz_tests;
 mod groups;
 pub mod inbox;
 mod iq;
 mod keys;
 mod link_code;
+mod login;
 pub mod media;
 mod noise;
 mod pairing;
 mod phone;
 mod queue;
+#[cfg(test)]
+mod raw_client;
 mod reading;
 mod receipts;
 mod routing;
@@ -28,7 +34,10 @@ mod server;
 mod sim;
 mod stanza;
 pub mod stats;
+#[cfg(test)]
+mod strict_tests;
 pub mod tls;
+mod typing;
 mod web;
 mod world;
 
@@ -36,3 +45,5 @@ pub use adv::QrError;
 pub use error::SimError;
 pub use phone::PhoneReceipt;
 pub use sim::{PhoneInfo, Sim, SimConfig};
+pub use typing::Typing;
+pub use world::lid_of;
