@@ -96,7 +96,7 @@ pub enum KeyError {
     #[error("the account must have 1 to 60 letters, digits, - or _")]
     Account,
     /// The store failed.
-    #[error("{0}")]
+    #[error(transparent)]
     Store(#[from] StoreError),
 }
 

@@ -64,16 +64,20 @@ pub fn router(api: Api) -> Router {
         .with_state(api)
 }
 
-async fn not_found(request: Request) -> Response {
-    let message = format!("There is nothing at {}.", request.uri().path());
-    let body = json!({"success": false, "status": false, "error": "Not Found", "message": message});
-    (StatusCode::NOT_FOUND, axum::Json(body)).into_response()
+/// An error that belongs to no dialect, with the fields that the clients of each look for. It repeats nothing of the
+/// request: a client that puts its key into the path would find it in its log otherwise.
+fn error(status: StatusCode, message: &str) -> Response {
+    let error = status.canonical_reason().unwrap_or("Error");
+    let body = json!({"success": false, "status": false, "error": error, "message": message, "msg": message});
+    (status, axum::Json(body)).into_response()
 }
 
-async fn method_not_allowed(request: Request) -> Response {
-    let message = format!("{} does not take {}.", request.uri().path(), request.method());
-    let body = json!({"success": false, "status": false, "error": "Method Not Allowed", "message": message});
-    (StatusCode::METHOD_NOT_ALLOWED, axum::Json(body)).into_response()
+async fn not_found() -> Response {
+    error(StatusCode::NOT_FOUND, "There is nothing at this path; check its spelling.")
+}
+
+async fn method_not_allowed() -> Response {
+    error(StatusCode::METHOD_NOT_ALLOWED, "This path does not take this method.")
 }
 
 /// The client's address; loopback where the connection has none.

@@ -74,8 +74,7 @@ fn session(api: &Shared, params: &Params, from: std::net::IpAddr) -> Result<Sess
         .map_err(|e| ParamError::Value { field: "sender", reason: e.to_string() })?;
     // Another account's device is answered like one that does not exist: the dialect has one message for both.
     api.registry
-        .by_number(&number)
-        .filter(|session| caller.may_use(session.owner()))
+        .by_number(&number, |session| caller.may_use(session.owner()))
         .ok_or_else(|| Failure::new(StatusCode::NOT_FOUND, WRONG_KEY))
 }
 

@@ -5,7 +5,7 @@ use axum::http::StatusCode;
 use super::Shared;
 use super::phone::{self, Recipient};
 use crate::media::{FetchError, KindError, SpoolError};
-use crate::outbox::{AcceptError, Accepted, Body, Draft};
+use crate::outbox::{AcceptError, Accepted, Body, Draft, Options};
 use crate::session::{Lookup, LookupError, Session};
 use crate::store::StoreError;
 
@@ -27,16 +27,16 @@ pub(super) enum SendError {
     #[error("the phone number is not registered on WhatsApp")]
     Unregistered { number: String },
     /// The file could not be fetched.
-    #[error("{0}")]
+    #[error(transparent)]
     Fetch(#[from] FetchError),
     /// The file is not what it should be.
-    #[error("{0}")]
+    #[error(transparent)]
     Kind(#[from] KindError),
     /// The file could not be kept.
-    #[error("{0}")]
+    #[error(transparent)]
     Spool(#[from] SpoolError),
     /// The outbox refused.
-    #[error("{0}")]
+    #[error(transparent)]
     Accept(#[from] AcceptError),
 }
 
@@ -56,7 +56,9 @@ impl SendError {
             SendError::Accept(AcceptError::Store(StoreError::Full { .. })) => {
                 StatusCode::INSUFFICIENT_STORAGE
             }
-            SendError::Accept(AcceptError::Store(_)) => StatusCode::INTERNAL_SERVER_ERROR,
+            SendError::Accept(AcceptError::Store(_) | AcceptError::NoFile) => {
+                StatusCode::INTERNAL_SERVER_ERROR
+            }
         }
     }
 
@@ -125,7 +127,10 @@ impl Shared {
         to: Target,
         body: Body,
     ) -> Result<Accepted, SendError> {
-        Ok(self.outbox.accept(session, Draft { to: to.jid, checked: to.checked, body }).await?)
+        Ok(self
+            .outbox
+            .accept(session, Draft { to: to.jid, checked: to.checked, body, options: Options::default() })
+            .await?)
     }
 }
 
