@@ -20,6 +20,7 @@ use whatsapp_rust::{CacheConfig, CacheEntryConfig, Client, RawNodeLease, TokioRu
 
 use super::acks::{Ack, Acks};
 use super::http::WhatsAppHttp;
+use super::transport::{LateClient, Sockets};
 use super::{ReceiptEvent, ReceiptKind};
 use crate::store::account::AccountStore;
 
@@ -80,6 +81,8 @@ impl Run {
         if let Some(url) = &setup.whatsapp_url {
             transport = transport.with_url(url.clone());
         }
+        let late_client = LateClient::default();
+        let transport = Sockets { inner: transport, client: Arc::clone(&late_client) };
         let tap = Tap {
             signals: signals.clone(),
             receipts,
@@ -102,6 +105,8 @@ impl Run {
             .await
             .map_err(|e| e.to_string())?;
         let client = bot.client();
+        // Set once, here.
+        let _ = late_client.set(Arc::downgrade(&client));
         // One run is one connection; when to dial again is the supervisor's decision.
         client.enable_auto_reconnect.store(false, Ordering::Relaxed);
         let lease: RawNodeLease = client.acquire_raw_node_forwarding();
