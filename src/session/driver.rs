@@ -33,10 +33,21 @@ const HANG_UP_TIMEOUT: Duration = Duration::from_secs(15);
 /// What a client tells its supervisor.
 #[derive(Clone, Debug)]
 pub(super) enum Signal {
-    Qr { code: String, ttl: Duration },
-    QrExhausted,
-    PairCode { code: String, ttl: Duration },
-    PairCodeOver { error: Option<String> },
+    Qr {
+        code: String,
+        ttl: Duration,
+    },
+    /// `code_open`: an eight-character code still waits for its phone, so the client stays.
+    QrExhausted {
+        code_open: bool,
+    },
+    PairCode {
+        code: String,
+        ttl: Duration,
+    },
+    PairCodeOver {
+        error: Option<String>,
+    },
     PairSuccess,
     PairError(String),
     Connected,
@@ -226,7 +237,9 @@ impl EventHandler for Tap {
                 }
             }
             Event::PairingQrCode(qr) => self.tell(Signal::Qr { code: qr.code.clone(), ttl: qr.timeout }),
-            Event::PairingQrCodesExhausted(_) => self.tell(Signal::QrExhausted),
+            Event::PairingQrCodesExhausted(codes) => {
+                self.tell(Signal::QrExhausted { code_open: !codes.disconnected });
+            }
             Event::PairingCode(code) => {
                 self.tell(Signal::PairCode { code: code.code.clone(), ttl: code.timeout });
             }
