@@ -431,7 +431,7 @@ impl St {
             return;
         }
         self.args.push(byte);
-        if let (0x2A | 0x2B, [a, b, c, d]) = (self.command, self.args[..].as_ref()) {
+        if let (0x2A | 0x2B, [a, b, c, d]) = (self.command, self.args.as_slice()) {
             let range = (usize::from(*a) << 8 | usize::from(*b), usize::from(*c) << 8 | usize::from(*d));
             if self.command == 0x2A { self.columns = range } else { self.rows = range }
         }
