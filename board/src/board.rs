@@ -155,7 +155,7 @@ fn on_i2c(
 ) -> Result<Box<dyn Display>, PartError> {
     let device = LinuxI2c::open("display", &bus.device, &hints(profile, display, "i2c"))?;
     let place =
-        format!("{:?} at address {:#04x} on {}", display.controller, bus.address, bus.device.display());
+        format!("{} at address {:#04x} on {}", display.controller.name(), bus.address, bus.device.display());
     let note = Note::new("display", place);
     let reset = reset(profile, bus.reset.as_ref(), &note)?;
     // Control byte 0x40: data follows (the same for all these controllers).
@@ -169,7 +169,7 @@ fn on_spi(
     bus: &SpiProfile,
 ) -> Result<Box<dyn Display>, PartError> {
     let device = open_spi("display", &bus.device, bus.hz, &hints(profile, display, "spi"))?;
-    let note = Note::new("display", format!("{:?} on {}", display.controller, bus.device.display()));
+    let note = Note::new("display", format!("{} on {}", display.controller.name(), bus.device.display()));
     let dc = output(profile, "display D/C", &bus.dc, &note)?;
     let reset = reset(profile, bus.reset.as_ref(), &note)?;
     let device = Noted::new(device, note.clone());

@@ -15,6 +15,7 @@ mod led;
 pub mod memory;
 mod picture;
 pub mod profile;
+pub mod selftest;
 pub mod sim;
 pub mod virtual_ssd1306;
 

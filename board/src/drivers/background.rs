@@ -21,6 +21,9 @@ struct State {
 /// What a driver's memory and registers hold; `None` if the controller must be set up first.
 type Held = Option<State>;
 
+/// A running job: it gives the driver back with its result.
+type Job<D> = JoinHandle<(Work<D>, Result<(), PartError>)>;
+
 struct Work<D> {
     driver: D,
     held: Held,
@@ -39,7 +42,7 @@ pub struct Background<D: Driver> {
     limit: Duration,
     // Exactly one of these two is Some, except inside of `run`.
     idle: Option<Work<D>>,
-    busy: Option<JoinHandle<(Work<D>, Result<(), PartError>)>>,
+    busy: Option<Job<D>>,
 }
 
 impl<D: Driver> Background<D> {

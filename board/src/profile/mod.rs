@@ -184,6 +184,20 @@ pub enum Controller {
     Sim,
 }
 
+impl Controller {
+    /// The name on the data sheet.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Ssd1306 => "SSD1306",
+            Self::Ssd1309 => "SSD1309",
+            Self::Sh1106 => "SH1106",
+            Self::Sh1107 => "SH1107",
+            Self::St7789 => "ST7789",
+            Self::Sim => "terminal",
+        }
+    }
+}
+
 /// The display of a profile.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]

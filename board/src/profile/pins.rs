@@ -147,7 +147,9 @@ pub fn pin_table(profile: &Profile) -> String {
     line(format!("{}: {}", profile.name, profile.title));
     match profile.kind {
         Kind::Sim => {
-            line("  the panel is drawn in the terminal; c is reconnect, r is reset, p saves a picture".into())
+            line(
+                "  the panel is drawn in the terminal; c is reconnect, r is reset, p saves a picture".into(),
+            );
         }
         Kind::None => line("  no display, no buttons, no LED".into()),
         Kind::Hardware => {}
@@ -175,7 +177,7 @@ pub fn pin_table(profile: &Profile) -> String {
             (_, Some(spi)) => format!(" on {} at {} kHz", spi.device.display(), spi.hz / 1000),
             _ => String::new(),
         };
-        places.push(format!("  display: {:?} {width}x{height}{bus}", display.controller));
+        places.push(format!("  display: {} {width}x{height}{bus}", display.controller.name()));
         if !display.enable.is_empty() {
             places.push(format!("  needs in {}: {}", profile.config_file, display.enable));
         }
