@@ -1,4 +1,5 @@
-//! Prints the pin table of every profile, and saves the test pattern of every panel size in the folder given.
+//! Prints the section "The boards" of docs/hardware.md, and saves the test pattern of every panel size in the folder
+//! that is given.
 //!
 //! `cargo run -p kurir-board --example boards -- /tmp`
 
@@ -9,7 +10,7 @@ use kurir_board::{Depth, png, profile, selftest};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     for profile in profile::Profile::all() {
-        println!("{}", profile::pin_table(&profile));
+        print!("### `{}`\n\n```text\n{}```\n\n", profile.name, profile::pin_table(&profile));
     }
     if let Some(folder) = std::env::args_os().nth(1).map(PathBuf::from) {
         for (width, height, depth) in [
@@ -21,7 +22,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             let path = folder.join(format!("pattern-{width}x{height}.png"));
             let frame = selftest::pattern(Size::new(width, height)).shown(depth);
             std::fs::write(&path, png(&frame, 2))?;
-            println!("{}", path.display());
+            eprintln!("{}", path.display());
         }
     }
     Ok(())

@@ -184,3 +184,12 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn the_page_for_people_has_the_table_of_each_profile() {
+    let page = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/hardware.md")).unwrap();
+    for profile in Profile::all() {
+        let table = pin_table(&profile);
+        assert!(page.contains(&table), "run `cargo run -p kurir-board --example boards` for\n{table}");
+    }
+}
