@@ -12,7 +12,7 @@ use super::{Lane, Outbox};
 use crate::clock::now_ms;
 use crate::ids;
 use crate::media::{Fetched, MediaKind, SpoolError};
-use crate::session::Session;
+use crate::session::{self, Session};
 use crate::store::StoreError;
 
 /// How long a reference given again means the messages of the first time.
@@ -110,6 +110,9 @@ pub enum AcceptError {
         /// The limit.
         limit: usize,
     },
+    /// The session was deleted meanwhile.
+    #[error("the session was deleted")]
+    Deleted,
     /// A draft wants an earlier draft's file, and there is none.
     #[error("a message of this batch needs a file that no earlier one brings")]
     NoFile,
@@ -170,10 +173,15 @@ impl Outbox {
         let kept = file.clone();
         let message_ids = self.shared.message_ids.clone();
         let salts: Vec<Salt> = messages.iter().map(|_| ids::random()).collect();
+        let session_no = session.no();
         let written = self
             .shared
             .store
             .write(move |txn| {
+                // In the same transaction, so that nothing is left behind that nobody will ever send.
+                if !session::is_stored(txn, session_no)? {
+                    return Ok(None);
+                }
                 if let Some(reference) = &reference {
                     let referred = record::refer(&txn.open_table(record::REFERENCES)?, reference)?;
                     if let Some(referred) = referred.filter(|r| r.at_ms >= since) {
@@ -183,7 +191,7 @@ impl Outbox {
                         for seq in referred.seqs {
                             earlier.extend(record::get(&table, seq)?.as_ref().map(Accepted::from));
                         }
-                        return Ok(Batch { messages: earlier, repeated: true });
+                        return Ok(Some(Batch { messages: earlier, repeated: true }));
                     }
                 }
                 // The newest row is never pruned, so a number never comes twice.
@@ -202,15 +210,15 @@ impl Outbox {
                     let seqs = messages.iter().map(|m| m.seq).collect();
                     record::set_reference(txn, reference, &Referred { at_ms: first.accepted_at_ms, seqs })?;
                 }
-                Ok(Batch { messages: messages.iter().map(Accepted::from).collect(), repeated: false })
+                Ok(Some(Batch { messages: messages.iter().map(Accepted::from).collect(), repeated: false }))
             })
             .await;
         if let Some(file) = file
-            && written.as_ref().map_or(true, |batch| batch.repeated)
+            && !matches!(&written, Ok(Some(batch)) if !batch.repeated)
         {
             self.remove_file(&file).await;
         }
-        let batch = written?;
+        let batch = written?.ok_or(AcceptError::Deleted)?;
         if !batch.repeated {
             room.count = 0;
             if let Some(at) = next_due {

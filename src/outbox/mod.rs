@@ -27,7 +27,7 @@ use tokio::task::JoinHandle;
 use crate::clock::now_ms;
 use crate::config::Config;
 use crate::media::Spool;
-use crate::session::{ReceiptEvent, ReceiptKind, Registry};
+use crate::session::{self, ReceiptEvent, ReceiptKind, Registry};
 use crate::store::{Store, StoreError, json};
 
 pub use accept::{AcceptError, Accepted, Batch, Body, Draft, Options};
@@ -252,15 +252,21 @@ impl Outbox {
         let mut changes = registry.changes();
         let mut prune = tokio::time::interval(PRUNE_EVERY);
         let mut batch = Vec::with_capacity(RECEIPT_BATCH);
+        // Sessions that have messages and may be gone: deleted just now, or before a crash that came too soon.
+        let mut leaving: HashSet<u32> =
+            self.shared.lanes.lock().unwrap_or_else(PoisonError::into_inner).keys().copied().collect();
         loop {
             changes.borrow_and_update();
             let sessions = registry.list();
-            let gone: Vec<u32> =
-                pumps.keys().copied().filter(|no| !sessions.iter().any(|s| s.no() == *no)).collect();
-            for no in gone {
-                if let Some(pump) = pumps.remove(&no) {
-                    pump.abort();
-                    self.abandon(no).await;
+            let here = |no: &u32| sessions.iter().any(|s| s.no() == *no);
+            for (no, pump) in pumps.extract_if(|no, _| !here(no)) {
+                pump.abort();
+                leaving.insert(no);
+            }
+            leaving.retain(|no| !here(no));
+            for no in leaving.iter().copied().collect::<Vec<_>>() {
+                if self.abandon(no).await {
+                    leaving.remove(&no);
                 }
             }
             for session in sessions {
@@ -307,10 +313,13 @@ impl Outbox {
         }
     }
 
-    /// The session was deleted: what it had waiting will never be sent.
-    async fn abandon(&self, session_no: u32) {
-        self.shared.lanes.lock().unwrap_or_else(PoisonError::into_inner).remove(&session_no);
-        let write = self.shared.store.write(move |txn| {
+    /// If the session was deleted, what it had waiting will never be sent. `false`: it was not, or not yet. At shutdown
+    /// sessions leave the registry as well, and what they have waiting is for the next start.
+    async fn abandon(&self, session_no: u32) -> bool {
+        let write = self.shared.store.write_if(move |txn| {
+            if session::is_stored(txn, session_no)? {
+                return Ok((None, false));
+            }
             let mut files = Vec::new();
             for seq in record::unfinished_in(txn, session_no)? {
                 let settled = record::settle(txn, seq, |message| {
@@ -320,15 +329,21 @@ impl Outbox {
                 files.extend(settled.and_then(|settled| settled.file));
             }
             txn.open_table(record::SENT)?.remove(session_no)?;
-            Ok(files)
+            Ok((Some(files), true))
         });
         match write.await {
-            Ok(files) => {
+            Ok(Some(files)) => {
+                self.shared.lanes.lock().unwrap_or_else(PoisonError::into_inner).remove(&session_no);
                 for id in files {
                     self.remove_file(&id).await;
                 }
+                true
             }
-            Err(e) => log::error!("session {session_no}: its queue could not be closed: {e}"),
+            Ok(None) => false,
+            Err(e) => {
+                log::error!("session {session_no}: its queue could not be closed: {e}");
+                false
+            }
         }
     }
 

@@ -20,6 +20,7 @@ use whatsapp_rust::{CacheConfig, CacheEntryConfig, Client, RawNodeLease, TokioRu
 
 use super::acks::{Ack, Acks};
 use super::http::WhatsAppHttp;
+use super::transport::{LateClient, Sockets};
 use super::{ReceiptEvent, ReceiptKind};
 use crate::store::account::AccountStore;
 
@@ -32,10 +33,21 @@ const HANG_UP_TIMEOUT: Duration = Duration::from_secs(15);
 /// What a client tells its supervisor.
 #[derive(Clone, Debug)]
 pub(super) enum Signal {
-    Qr { code: String, ttl: Duration },
-    QrExhausted,
-    PairCode { code: String, ttl: Duration },
-    PairCodeOver { error: Option<String> },
+    Qr {
+        code: String,
+        ttl: Duration,
+    },
+    /// `code_open`: an eight-character code still waits for its phone, so the client stays.
+    QrExhausted {
+        code_open: bool,
+    },
+    PairCode {
+        code: String,
+        ttl: Duration,
+    },
+    PairCodeOver {
+        error: Option<String>,
+    },
     PairSuccess,
     PairError(String),
     Connected,
@@ -80,6 +92,8 @@ impl Run {
         if let Some(url) = &setup.whatsapp_url {
             transport = transport.with_url(url.clone());
         }
+        let late_client = LateClient::default();
+        let transport = Sockets { inner: transport, client: Arc::clone(&late_client) };
         let tap = Tap {
             signals: signals.clone(),
             receipts,
@@ -102,6 +116,8 @@ impl Run {
             .await
             .map_err(|e| e.to_string())?;
         let client = bot.client();
+        // Set once, here.
+        let _ = late_client.set(Arc::downgrade(&client));
         // One run is one connection; when to dial again is the supervisor's decision.
         client.enable_auto_reconnect.store(false, Ordering::Relaxed);
         let lease: RawNodeLease = client.acquire_raw_node_forwarding();
@@ -222,7 +238,9 @@ impl EventHandler for Tap {
                 }
             }
             Event::PairingQrCode(qr) => self.tell(Signal::Qr { code: qr.code.clone(), ttl: qr.timeout }),
-            Event::PairingQrCodesExhausted(_) => self.tell(Signal::QrExhausted),
+            Event::PairingQrCodesExhausted(codes) => {
+                self.tell(Signal::QrExhausted { code_open: !codes.disconnected });
+            }
             Event::PairingCode(code) => {
                 self.tell(Signal::PairCode { code: code.code.clone(), ttl: code.timeout });
             }
