@@ -23,6 +23,8 @@ const MESSAGES: [(usize, usize); 2] = [(1, 300), (64, 4096)];
 const SLOW_MESSAGES: [(usize, usize); 2] = [(1, 60), (64, 2048)];
 /// What an SD card's sync takes.
 const SLOW_SYNC: Duration = Duration::from_millis(10);
+/// Messages that come one by one, and the time between them: each pays its commits alone.
+const LONE: (usize, Duration) = (12, Duration::from_millis(700));
 /// Paired sessions whose memory is looked at.
 const SESSIONS: [usize; 3] = [1, 10, 50];
 /// Until a gateway with nothing to do has finished what it does after connecting.
@@ -134,11 +136,24 @@ async fn throughput(
     let session = load::pair_first(&gateway, sim).await?;
     let mut loads = vec![Load::meet(&gateway, &session).await?];
     for (callers, count) in sizes {
-        loads.push(Load::run(&gateway, &session, *callers, *count).await?);
+        loads.push(Load::run(&gateway, &session, *callers, *count, Duration::ZERO).await?);
+    }
+    let memory = gateway.memory()?;
+    if !slow {
+        loads.push(Load::run(&gateway, &session, 1, LONE.0, LONE.1).await?);
     }
     gateway.stop().await?;
     let aim = |text: &'static str, of: bool| if of { text } else { "" };
-    for figures in load::figures(folder.path(), loads)?.into_iter().skip(1) {
+    let mut all = load::figures(folder.path(), loads)?.into_iter().skip(1);
+    let written = |figures: &Figures| {
+        format!(
+            "{:.1} KiB, {:.3} fsyncs, {:.3} commits",
+            figures.bytes_per_message / 1024.0,
+            figures.syncs_per_message,
+            figures.commits_per_message
+        )
+    };
+    for figures in all.by_ref().take(sizes.len()) {
         let Figures { callers, answer, ack, .. } = &figures;
         let many = *callers > 1;
         let store = if slow { format!("{} ms syncs, ", sync_delay.as_millis()) } else { String::new() };
@@ -161,12 +176,7 @@ async fn throughput(
         );
         table.row(
             format!("written per message, {name}"),
-            format!(
-                "{:.1} KiB, {:.3} fsyncs, {:.3} commits",
-                figures.bytes_per_message / 1024.0,
-                figures.syncs_per_message,
-                figures.commits_per_message
-            ),
+            written(&figures),
             aim("8 KiB, 0.2 fsyncs", many && !slow),
         );
         table.row(
@@ -174,6 +184,13 @@ async fn throughput(
             format!("{:.2} ms", figures.cpu_per_message.as_secs_f64() * 1e3),
             "",
         );
+    }
+    for figures in all {
+        let name = format!("written per message, one each {} ms", LONE.1.as_millis());
+        table.row(name, written(&figures), "");
+    }
+    if !slow {
+        table.row("memory after these messages", memory.to_string(), "");
     }
     Ok(())
 }
@@ -199,17 +216,8 @@ async fn memory(sim: &Sim, table: &mut Table) -> anyhow::Result<()> {
         let restarted = gateway.memory()?;
         gateway.stop().await?;
         for (when, memory) in [("just paired", paired), ("restarted", restarted)] {
-            let mb = |kib: u64| kib as f64 * 1024.0 / 1e6;
-            table.row(
-                format!("memory, {count} sessions, {when}"),
-                format!(
-                    "{:.1} MB resident, {:.1} MB Pss, {:.1} MB anonymous",
-                    mb(memory.rss),
-                    mb(memory.pss),
-                    mb(memory.anonymous)
-                ),
-                if count == 1 { "20 MB" } else { "" },
-            );
+            let aim = if count == 1 { "20 MB" } else { "" };
+            table.row(format!("memory, {count} sessions, {when}"), memory.to_string(), aim);
         }
         rss.push((count, paired.rss, restarted.rss));
     }

@@ -87,12 +87,13 @@ pub(crate) struct Load {
 }
 
 impl Load {
-    /// `callers` connections, each sending its next message when the last one is answered.
+    /// `callers` connections, each sending its next message `pause` after the last one is answered.
     pub(crate) async fn run(
         gateway: &Gateway,
         session: &str,
         callers: usize,
         count: usize,
+        pause: Duration,
     ) -> anyhow::Result<Load> {
         let before = (gateway.settled().await?, gateway.cpu()?);
         let mut connections = Vec::new();
@@ -116,6 +117,9 @@ impl Load {
                     let sent = Instant::now();
                     let id = connection.send(&session, &recipient(number), &text).await?;
                     answered.push(Answered { id, took: sent.elapsed() });
+                    if !pause.is_zero() {
+                        tokio::time::sleep(pause).await;
+                    }
                 }
             });
         }
@@ -137,7 +141,7 @@ impl Load {
 
     /// A first message to every recipient, which costs the look-up of a number, of its devices and of its keys.
     pub(crate) async fn meet(gateway: &Gateway, session: &str) -> anyhow::Result<Load> {
-        Load::run(gateway, session, 8, RECIPIENTS).await
+        Load::run(gateway, session, 8, RECIPIENTS, Duration::ZERO).await
     }
 }
 

@@ -228,3 +228,11 @@ pub(crate) struct Memory {
     pub(crate) pss: u64,
     pub(crate) anonymous: u64,
 }
+
+impl std::fmt::Display for Memory {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mb = |kib: u64| kib as f64 * 1024.0 / 1e6;
+        let (rss, pss, anonymous) = (mb(self.rss), mb(self.pss), mb(self.anonymous));
+        write!(f, "{rss:.1} MB resident, {pss:.1} MB Pss, {anonymous:.1} MB anonymous")
+    }
+}
