@@ -36,19 +36,19 @@ pub enum StartError {
         source: std::io::Error,
     },
     /// The store could not be opened.
-    #[error("{0}")]
+    #[error(transparent)]
     Store(#[from] OpenError),
     /// The store could not be read.
-    #[error("{0}")]
+    #[error(transparent)]
     Read(#[from] StoreError),
     /// The sessions could not be loaded.
-    #[error("{0}")]
+    #[error(transparent)]
     Registry(#[from] RegistryError),
     /// The media folder could not be used.
-    #[error("{0}")]
+    #[error(transparent)]
     Spool(#[from] SpoolError),
     /// The control socket could not be made.
-    #[error("{0}")]
+    #[error(transparent)]
     Control(#[from] control::ControlError),
     /// The port could not be bound.
     #[error(
@@ -116,6 +116,8 @@ impl Gateway {
         let setup = ClientSetup { whatsapp_url: config.whatsapp_url.clone(), http: WhatsAppHttp::new(url) };
         let registry = Registry::open(store.clone(), setup, receipts)?;
 
+        let mut fetch = FetchPolicy::new(config.allow_private_fetch.clone());
+        (fetch.total, fetch.stall) = (config.limits.fetch_total, config.limits.fetch_stall);
         let api = Arc::new(api::Shared {
             settings: ApiSettings::from_config(config),
             rates: limits::Rates::default(),
@@ -125,7 +127,7 @@ impl Gateway {
             registry: registry.clone(),
             outbox: outbox.clone(),
             spool,
-            fetch: FetchPolicy::new(config.allow_private_fetch.clone()),
+            fetch,
             country_code: config.country_code.clone(),
             data_dir: config.data_dir.clone(),
         });
@@ -133,6 +135,8 @@ impl Gateway {
         let limits = ServeLimits {
             connections: config.max_connections,
             per_peer: config.max_connections_per_address,
+            header: config.limits.http_head,
+            body_window: config.limits.http_body,
             ..ServeLimits::default()
         };
         let mut stop_serving = stopping.clone();
@@ -151,6 +155,11 @@ impl Gateway {
     /// Where the HTTP API answers.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// The API without the accept loop before it.
+    pub fn router(&self) -> axum::Router {
+        api::router(Arc::clone(&self.api))
     }
 
     /// The sessions.

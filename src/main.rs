@@ -75,14 +75,32 @@ fn main() -> ExitCode {
     match run(arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
-            eprintln!("kurir: {e:#}");
+            eprintln!("kurir: {}", one_line(&e));
             ExitCode::FAILURE
         }
     }
 }
 
+/// An error and its causes, without those that the error's own text holds already.
+fn one_line(error: &anyhow::Error) -> String {
+    let mut line = String::new();
+    for cause in error.chain().map(ToString::to_string).filter(|cause| !cause.is_empty()) {
+        if line.is_empty() {
+            line = cause;
+        } else if !line.contains(&cause) {
+            line = format!("{line}: {cause}");
+        }
+    }
+    line.replace('\n', " ")
+}
+
+/// A variable that is not UTF-8 is not dropped: whatever reads it finds a bad value, and names it.
+fn environment(name: &str) -> Option<String> {
+    std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
+}
+
 fn run(arguments: Arguments) -> anyhow::Result<()> {
-    let config = Config::load(arguments.config.as_deref(), |name| std::env::var(name).ok())?;
+    let config = Config::load(arguments.config.as_deref(), environment)?;
     if matches!(arguments.command, Command::Config) {
         print!("{}", config.to_commented_toml());
         return Ok(());
@@ -195,6 +213,11 @@ async fn key(config: &Config, command: KeyCommand) -> anyhow::Result<()> {
             }
         }
         KeyCommand::Remove { id } => {
+            // What is no id at all would not survive as a part of the path below.
+            anyhow::ensure!(
+                !id.is_empty() && id.bytes().all(|b| b.is_ascii_alphanumeric()),
+                "there is no key {id:?}"
+            );
             match &offline {
                 Some(keys) => anyhow::ensure!(keys.remove(&id).await?, "there is no key {id}"),
                 None => {

@@ -7,10 +7,12 @@
 
 mod buttons;
 mod display;
+pub mod drivers;
 mod error;
 mod frame;
 mod led;
 pub mod memory;
+pub mod virtual_ssd1306;
 
 pub use buttons::{Button, Buttons, Edge, Motion};
 pub use display::{Depth, Display, FLUSH_LIMIT, Panel};

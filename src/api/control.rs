@@ -62,7 +62,7 @@ fn router(api: Api) -> Router {
     Router::new()
         .route("/keys", post(create_key).get(list_keys))
         .route("/keys/{id}", delete(remove_key))
-        .route("/status", get(super::health::readyz))
+        .route("/status", get(super::health::status))
         .with_state(api)
 }
 

@@ -30,16 +30,16 @@ pub(super) enum SendError {
     #[error("the phone number is not registered on WhatsApp")]
     Unregistered { number: String },
     /// The file could not be fetched.
-    #[error("{0}")]
+    #[error(transparent)]
     Fetch(#[from] FetchError),
     /// The file is not what it should be.
-    #[error("{0}")]
+    #[error(transparent)]
     Kind(#[from] KindError),
     /// The file could not be kept.
-    #[error("{0}")]
+    #[error(transparent)]
     Spool(#[from] SpoolError),
     /// The outbox refused.
-    #[error("{0}")]
+    #[error(transparent)]
     Accept(#[from] AcceptError),
 }
 

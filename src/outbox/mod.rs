@@ -72,7 +72,7 @@ impl OutboxSettings {
             max_age: config.send_max_age,
             queue_limit: config.queue_limit,
             history: Duration::from_secs(u64::from(config.history_days) * 24 * 3600),
-            ack_timeout: Duration::from_secs(30),
+            ack_timeout: config.limits.ack,
         }
     }
 }

@@ -257,7 +257,8 @@ async fn land(
             let at = now_ms();
             finish(outbox, &lane, seq, message.as_ref(), move |m| {
                 m.progress = m.progress.max(Progress::Sent);
-                m.sent_at_ms = m.sent_at_ms.or(Some(at));
+                // A receipt that was quicker left WhatsApp's time, in whole seconds; this is the box's own.
+                m.sent_at_ms = Some(at);
                 m.error = None;
             })
             .await;

@@ -33,7 +33,7 @@ pub enum RegistryError {
     #[error("sessionName must have 1 to {MAX_NAME} characters")]
     Name,
     /// The store failed.
-    #[error("{0}")]
+    #[error(transparent)]
     Store(#[from] StoreError),
 }
 
@@ -295,10 +295,14 @@ impl Registry {
         sessions.get(&no).map(|entry| entry.session.clone())
     }
 
-    /// The session that is (or last was) paired with this phone number; a connected one before others.
-    pub fn by_number(&self, number: &str) -> Option<Session> {
-        let mut found: Vec<Session> =
-            self.list().into_iter().filter(|s| s.snapshot().number.as_deref() == Some(number)).collect();
+    /// The session among those that `fit` that is (or last was) paired with this phone number; a connected one before
+    /// others. Several can be: a phone links up to four devices.
+    pub fn by_number(&self, number: &str, fit: impl Fn(&Session) -> bool) -> Option<Session> {
+        let mut found: Vec<Session> = self
+            .list()
+            .into_iter()
+            .filter(|s| fit(s) && s.snapshot().number.as_deref() == Some(number))
+            .collect();
         found.sort_by_key(|s| s.snapshot().status != Status::Connected);
         found.into_iter().next()
     }

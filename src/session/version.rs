@@ -72,12 +72,7 @@ impl Versions {
                 version
             }
             Err(e) => {
-                log::info!(
-                    "cannot look up WhatsApp's client version ({e}); using {}.{}.{}",
-                    known.0,
-                    known.1,
-                    known.2
-                );
+                log::info!("cannot look up WhatsApp's client version ({e}); using the last one known");
                 known
             }
         }

@@ -82,8 +82,17 @@ impl Office {
 
     /// Nothing paired yet, with other settings.
     pub async fn open_with(change: impl FnOnce(&mut Config)) -> Office {
+        Office::open_on(SimConfig::default(), change).await
+    }
+
+    /// Nothing paired yet, with another test server.
+    pub async fn open_on(sim: SimConfig, change: impl FnOnce(&mut Config)) -> Office {
+        Office::open_beside(Sim::start(sim).await.unwrap(), change).await
+    }
+
+    /// Nothing paired yet, with a test server that runs already.
+    pub async fn open_beside(sim: Sim, change: impl FnOnce(&mut Config)) -> Office {
         kurir::log::init(&std::env::var("KURIR_LOG").unwrap_or_else(|_| "warn".into()));
-        let sim = Sim::start(SimConfig::default()).await.unwrap();
         sim.add_phone(OFFICE, "Kantor").await.unwrap();
         sim.add_phone(CUSTOMER, "Ibu Sari").await.unwrap();
         let folder = tempfile::tempdir().unwrap();
