@@ -43,7 +43,15 @@ impl Table {
         for (index, [what, result, aim]) in self.0.iter().enumerate() {
             println!("| {what:<0$} | {result:<1$} | {aim:<2$} |", widths[0], widths[1], widths[2]);
             if index == 0 {
-                println!("|{:-<1$}|{2:-<3$}|{4:-<5$}|", "", widths[0] + 2, "", widths[1] + 2, "", widths[2] + 2);
+                println!(
+                    "|{:-<1$}|{2:-<3$}|{4:-<5$}|",
+                    "",
+                    widths[0] + 2,
+                    "",
+                    widths[1] + 2,
+                    "",
+                    widths[2] + 2
+                );
             }
         }
     }
@@ -137,7 +145,10 @@ async fn throughput(
         let name = format!("{store}{callers} caller{}", if many { "s" } else { "" });
         table.row(
             format!("accepted, {name} ({} messages)", figures.messages),
-            format!("{:.0} /s, answer p50 {:.1} ms, p99 {:.1} ms", figures.accepted_per_s, answer.p50, answer.p99),
+            format!(
+                "{:.0} /s, answer p50 {:.1} ms, p99 {:.1} ms",
+                figures.accepted_per_s, answer.p50, answer.p99
+            ),
             aim("1,000 /s", many && !slow),
         );
         table.row(

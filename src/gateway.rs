@@ -135,6 +135,8 @@ impl Gateway {
         let limits = ServeLimits {
             connections: config.max_connections,
             per_peer: config.max_connections_per_address,
+            // A file of 50 MB as Base64, and what stands around it.
+            body_hard: 72 * 1024 * 1024,
             header: config.limits.http_head,
             body_window: config.limits.http_body,
             ..ServeLimits::default()

@@ -54,7 +54,12 @@ pub(crate) async fn pair_first(gateway: &Gateway, sim: &Sim) -> anyhow::Result<S
 }
 
 /// Creates and pairs sessions until there are `count`.
-pub(crate) async fn pair_up_to(gateway: &Gateway, sim: &Sim, have: usize, count: usize) -> anyhow::Result<()> {
+pub(crate) async fn pair_up_to(
+    gateway: &Gateway,
+    sim: &Sim,
+    have: usize,
+    count: usize,
+) -> anyhow::Result<()> {
     for index in have..count {
         let mut api = gateway.connect().await?;
         let body = serde_json::json!({"sessionName": format!("Kasir {index}")});
@@ -120,7 +125,14 @@ impl Load {
         }
         let accepting = clock.elapsed();
         let after = gateway.settled().await?;
-        Ok(Load { callers, messages, began, accepting, store: after - before.0, cpu: gateway.cpu()? - before.1 })
+        Ok(Load {
+            callers,
+            messages,
+            began,
+            accepting,
+            store: after - before.0,
+            cpu: gateway.cpu()? - before.1,
+        })
     }
 
     /// A first message to every recipient, which costs the look-up of a number, of its devices and of its keys.

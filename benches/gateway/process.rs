@@ -60,12 +60,8 @@ impl Gateway {
                 break address.parse()?;
             }
         };
-        let mut gateway = Gateway {
-            child,
-            address,
-            control: folder.join("control.sock"),
-            started_in: Duration::ZERO,
-        };
+        let mut gateway =
+            Gateway { child, address, control: folder.join("control.sock"), started_in: Duration::ZERO };
         let (status, _) = gateway.connect().await?.call("GET", "/healthz", Bytes::new()).await?;
         ensure!(status == 200, "/healthz answered {status}");
         gateway.started_in = started.elapsed();
@@ -123,7 +119,8 @@ impl Gateway {
     pub(crate) fn cpu(&self) -> anyhow::Result<Duration> {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid()?))?;
         let (_, fields) = stat.rsplit_once(')').context("no fields")?;
-        let ticks: u64 = fields.split_whitespace().skip(11).take(2).filter_map(|f| f.parse::<u64>().ok()).sum();
+        let ticks: u64 =
+            fields.split_whitespace().skip(11).take(2).filter_map(|f| f.parse::<u64>().ok()).sum();
         Ok(Duration::from_millis(ticks * 10))
     }
 

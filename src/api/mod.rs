@@ -13,9 +13,9 @@ use serde_json::json;
 
 mod access;
 mod checks;
+pub mod control;
 mod fonnte;
 mod groups;
-pub mod control;
 mod health;
 pub mod keys;
 pub mod limits;

@@ -136,7 +136,9 @@ fn authenticate(api: &Shared, headers: &HeaderMap, request: &Request) -> Result<
 fn not_a_token(caller: &Caller) -> Result<(), Failure> {
     match &caller.rules.session {
         None => Ok(()),
-        Some(_) => Err(Failure::new(StatusCode::FORBIDDEN, "A device token cannot do this; use the account's key")),
+        Some(_) => {
+            Err(Failure::new(StatusCode::FORBIDDEN, "A device token cannot do this; use the account's key"))
+        }
     }
 }
 

@@ -87,7 +87,9 @@ fn caller(api: &Shared, headers: &HeaderMap, from: IpAddr) -> Result<Caller, Fai
     };
     let key = authorization(headers).or_else(|| header_key(headers));
     api.authenticate(key, from).map_err(|denied| match denied {
-        Denied::Missing | Denied::Wrong => Failure::new(StatusCode::UNAUTHORIZED, "Unauthorized: Invalid API Key."),
+        Denied::Missing | Denied::Wrong => {
+            Failure::new(StatusCode::UNAUTHORIZED, "Unauthorized: Invalid API Key.")
+        }
         Denied::TooMany(wait) => later(wait, "Too many wrong keys from this address; wait and try again"),
         Denied::Limited(wait) => later(wait, "This key made too many requests; wait and try again"),
     })
@@ -184,7 +186,8 @@ async fn wa_groups(
         }
         e => Failure::new(StatusCode::BAD_GATEWAY, e.to_string()),
     })?;
-    let groups: Vec<Value> = groups.into_iter().map(|group| json!({"id": group.id, "name": group.name})).collect();
+    let groups: Vec<Value> =
+        groups.into_iter().map(|group| json!({"id": group.id, "name": group.name})).collect();
     Ok(Json(json!({"success": true, "groups": groups})).into_response())
 }
 

@@ -82,7 +82,9 @@ async fn show_all(api: &Shared, caller: &Caller, _params: &Params) -> Result<Val
             "token": "",
         }));
     }
-    Ok(json!({"status": true, "devices": sessions.len(), "connected": connected, "messages": messages, "data": data}))
+    Ok(
+        json!({"status": true, "devices": sessions.len(), "connected": connected, "messages": messages, "data": data}),
+    )
 }
 
 async fn show_qr(api: &Shared, caller: &Caller, params: &Params) -> Result<Value, Failure> {
@@ -120,7 +122,10 @@ async fn show_qr(api: &Shared, caller: &Caller, params: &Params) -> Result<Value
     };
     let Some(code) = snapshot.qr else {
         let reason = "there is no QR code yet: WhatsApp has not answered; ask again";
-        return Err(Failure { retry_after: Some(5), ..Failure::new(StatusCode::SERVICE_UNAVAILABLE, reason) });
+        return Err(Failure {
+            retry_after: Some(5),
+            ..Failure::new(StatusCode::SERVICE_UNAVAILABLE, reason)
+        });
     };
     let png = picture::png(&code.text)
         .map_err(|e| Failure::new(StatusCode::INTERNAL_SERVER_ERROR, e.to_string()))?;
@@ -171,7 +176,8 @@ async fn list_groups(api: &Shared, caller: &Caller, params: &Params) -> Result<V
     let session = session(api, caller, params)?;
     // Asked for anew each time, so that it needs no update before it.
     let groups = groups::list(&session).await.map_err(no_groups)?;
-    let data: Vec<Value> = groups.into_iter().map(|group| json!({"id": group.id, "name": group.name})).collect();
+    let data: Vec<Value> =
+        groups.into_iter().map(|group| json!({"id": group.id, "name": group.name})).collect();
     Ok(json!({"status": true, "data": data}))
 }
 

@@ -41,7 +41,9 @@ fn word(api: &Shared, message: &Message) -> &'static str {
         Progress::Pending if message.not_before_ms.is_some_and(|at| at > now_ms()) => "waiting",
         Progress::Pending if api.outbox.is_sending(message) => "processing",
         Progress::Pending => "pending",
-        Progress::Failed if message.error.as_deref().is_some_and(|e| e.starts_with("not sent within")) => "expired",
+        Progress::Failed if message.error.as_deref().is_some_and(|e| e.starts_with("not sent within")) => {
+            "expired"
+        }
         Progress::Failed => "invalid",
     }
 }
@@ -63,7 +65,9 @@ async fn cancel(api: &Shared, caller: &Caller, params: &Params) -> Result<Value,
         Err(Failure::new(StatusCode::CONFLICT, format!("cannot delete message with status {status}")))
     };
     match api.outbox.cancel(seq).await? {
-        Cancelled::Done => Ok(json!({"status": true, "detail": format!("message {seq} successfully deleted")})),
+        Cancelled::Done => {
+            Ok(json!({"status": true, "detail": format!("message {seq} successfully deleted")}))
+        }
         Cancelled::Unknown => Err(Failure::new(StatusCode::NOT_FOUND, "invalid message id")),
         Cancelled::Sending => held("processing"),
         Cancelled::Finished(_) => held(word(api, &api.outbox.find_seq(seq)?.unwrap_or(message))),

@@ -62,7 +62,10 @@ impl Failure {
     }
 
     fn later(wait: Duration, reason: &str) -> Failure {
-        Failure { retry_after: Some(wait.as_secs() + 1), ..Failure::new(StatusCode::TOO_MANY_REQUESTS, reason) }
+        Failure {
+            retry_after: Some(wait.as_secs() + 1),
+            ..Failure::new(StatusCode::TOO_MANY_REQUESTS, reason)
+        }
     }
 }
 
@@ -123,7 +126,10 @@ impl IntoResponse for Failure {
 }
 
 fn disconnected() -> Failure {
-    Failure::new(StatusCode::SERVICE_UNAVAILABLE, "device disconnected; connect it by its QR code and try again")
+    Failure::new(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "device disconnected; connect it by its QR code and try again",
+    )
 }
 
 fn failed(session: &Session, error: SendError) -> Failure {
@@ -138,8 +144,12 @@ fn failed(session: &Session, error: SendError) -> Failure {
 fn caller(api: &Shared, key: Option<&str>, from: IpAddr, wrong: &str) -> Result<Caller, Failure> {
     api.authenticate(key, from).map_err(|denied| match denied {
         Denied::Missing | Denied::Wrong => Failure::new(StatusCode::UNAUTHORIZED, wrong),
-        Denied::TooMany(wait) => Failure::later(wait, "too many wrong tokens from this address; wait and try again"),
-        Denied::Limited(wait) => Failure::later(wait, "this token made too many requests; wait and try again"),
+        Denied::TooMany(wait) => {
+            Failure::later(wait, "too many wrong tokens from this address; wait and try again")
+        }
+        Denied::Limited(wait) => {
+            Failure::later(wait, "this token made too many requests; wait and try again")
+        }
     })
 }
 

@@ -169,7 +169,10 @@ mod tests {
         assert_eq!(found.len(), 3);
         assert_eq!(found[1].variables, ["Lili", "User"]);
         assert!(found[2].variables.is_empty());
-        assert_eq!(fill("test message to {name} as {var1}", &found[0].variables), "test message to Fonnte as Admin");
+        assert_eq!(
+            fill("test message to {name} as {var1}", &found[0].variables),
+            "test message to Fonnte as Admin"
+        );
         assert_eq!(fill("{name} {var1} {var2} {var0} {x}", &["Lili".into()]), "Lili   {var0} {x}");
         assert_eq!(fill("{name}", &[]), "{name}");
         assert!(addressees(" , ").is_err());
@@ -180,16 +183,22 @@ mod tests {
     fn times_are_read_and_bounded() {
         let now = 1_000_000_000;
         let read = |value| Timing::read(&params(value), now);
-        let timing = read(json!({"schedule": "1000010", "delay": "1-10", "typing": true, "duration": 5})).unwrap();
+        let timing =
+            read(json!({"schedule": "1000010", "delay": "1-10", "typing": true, "duration": 5})).unwrap();
         assert_eq!((timing.not_before_ms, timing.typing.as_secs()), (Some(1_000_010_000), 5));
         assert_eq!((timing.pause(0.0).as_secs(), timing.pause(1.0).as_secs()), (1, 10));
         assert_eq!(read(json!({"followup": 60})).unwrap().not_before_ms, Some(now + 60_000));
         assert_eq!(read(json!({"schedule": 0, "followup": 0, "delay": "0"})).unwrap(), Timing::default());
         assert!(!read(json!({"sequence": true})).unwrap().pause(0.5).is_zero());
         for bad in [
-            json!({"schedule": 1e15 as i64}), json!({"schedule": "besok"}), json!({"followup": -5}),
-            json!({"delay": "5-1"}), json!({"delay": "x"}), json!({"delay": "99999"}),
-            json!({"typing": true, "duration": 600}), json!({"typing": "x"}),
+            json!({"schedule": 1e15 as i64}),
+            json!({"schedule": "besok"}),
+            json!({"followup": -5}),
+            json!({"delay": "5-1"}),
+            json!({"delay": "x"}),
+            json!({"delay": "99999"}),
+            json!({"typing": true, "duration": 600}),
+            json!({"typing": "x"}),
         ] {
             assert!(read(bad.clone()).is_err(), "{bad}");
         }

@@ -1,7 +1,6 @@
 //! `/send`.
 
 use axum::extract::{Request, State};
-use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
@@ -56,10 +55,16 @@ struct Ready {
 
 enum Part {
     Text(String),
-    Media { file: Fetched, media: MediaKind, caption: Option<String> },
+    Media {
+        file: Fetched,
+        media: MediaKind,
+        caption: Option<String>,
+    },
     Other(Content),
     /// The file of an earlier addressee.
-    Again { caption: Option<String> },
+    Again {
+        caption: Option<String>,
+    },
 }
 
 async fn accept(api: &Shared, caller: &Caller, params: Params) -> Result<Value, Failure> {
@@ -76,7 +81,8 @@ async fn accept(api: &Shared, caller: &Caller, params: Params) -> Result<Value, 
     let (mut ids, mut targets) = (Vec::new(), Vec::new());
     for ready in ready {
         targets.extend(ready.targets.iter().map(|target| target.plain().to_owned()));
-        let accepted = api.accept_all(&session, drafts(ready), None).await.map_err(|e| failed(&session, e))?;
+        let accepted =
+            api.accept_all(&session, drafts(ready), None).await.map_err(|e| failed(&session, e))?;
         ids.extend(accepted.messages.iter().map(|message| message.seq.to_string()));
     }
     Ok(json!({
@@ -133,7 +139,9 @@ async fn prepare(api: &Shared, session: &Session, mut params: Params) -> Result<
     let country_code = match params.text("countryCode")? {
         None => api.country_code.clone(),
         Some(code) if code.trim() == "0" => String::new(),
-        Some(code) if code.trim().len() <= 4 && code.trim().bytes().all(|b| b.is_ascii_digit()) => code.trim().into(),
+        Some(code) if code.trim().len() <= 4 && code.trim().bytes().all(|b| b.is_ascii_digit()) => {
+            code.trim().into()
+        }
         Some(_) => {
             let reason = "must be digits, such as 62, or 0 to leave numbers as they are".to_owned();
             return Err(ParamError::Value { field: "countryCode", reason }.into());
@@ -187,7 +195,7 @@ async fn parts(api: &Shared, params: &mut Params, message: Option<String>) -> Re
     }
     if let Some(mut file) = file {
         if let Some(name) = params.text("filename")? {
-            file.filename = filename(&name, file.extension);
+            file.rename(&name);
         }
         let media = media::kind_of(None, false, file.mime)?;
         let caption = if media.has_caption() { message.take() } else { None };
@@ -196,7 +204,8 @@ async fn parts(api: &Shared, params: &mut Params, message: Option<String>) -> Re
         }
         parts.push(Part::Media { file, media, caption });
     }
-    let choices = params.text("choices").or_else(|_| Ok::<_, ParamError>(Some(params.list("choices")?.join(","))))?;
+    let choices =
+        params.text("choices").or_else(|_| Ok::<_, ParamError>(Some(params.list("choices")?.join(","))))?;
     let mut poll = None;
     if let Some(choices) = choices.filter(|choices| !choices.trim().is_empty()) {
         let single = match params.text("select")?.as_deref().map(str::trim) {
@@ -241,17 +250,6 @@ fn location(text: &str) -> Result<Content, ParamError> {
     Ok(Content::Location { latitude, longitude, name: None, address: None })
 }
 
-/// The name that the caller wants shown, with nothing in it that a path is made of.
-fn filename(name: &str, extension: &str) -> String {
-    let name: String = name.chars().filter(|c| !c.is_control() && !matches!(c, '/' | '\\')).take(200).collect();
-    let name = name.trim().trim_start_matches('.').to_owned();
-    match name.as_str() {
-        "" => format!("file.{extension}"),
-        named if named.contains('.') => name,
-        _ => format!("{name}.{extension}"),
-    }
-}
-
 fn drafts(ready: Ready) -> Vec<(Target, Body, Options)> {
     let Ready { targets, addressees, parts, context, timing } = ready;
     let mut drafts = Vec::with_capacity(targets.len() * parts.len());
@@ -260,8 +258,7 @@ fn drafts(ready: Ready) -> Vec<(Target, Body, Options)> {
     for (target, addressee) in recipients {
         let mut pause = timing.pause(ids::roll());
         for slot in &mut parts {
-            let filled =
-                |text: &Option<String>| text.as_deref().map(|text| fill(text, &addressee.variables));
+            let filled = |text: &Option<String>| text.as_deref().map(|text| fill(text, &addressee.variables));
             // The file goes with the first addressee; the others send the same.
             let body = match slot {
                 Part::Text(text) => Body::Text(fill(text, &addressee.variables)),

@@ -55,12 +55,15 @@ pub(super) struct Scanner {
 impl Scanner {
     /// `marker` stands for the long string in the rest; nobody else knows it.
     pub(super) fn new(marker: String) -> Scanner {
-        Scanner { rest: Vec::new(), marker, in_string: false, escaped: false, start: 0, decoder: None, found: false }
-    }
-
-    /// Whether a long string was or is being taken.
-    pub(super) fn found(&self) -> bool {
-        self.found
+        Scanner {
+            rest: Vec::new(),
+            marker,
+            in_string: false,
+            escaped: false,
+            start: 0,
+            decoder: None,
+            found: false,
+        }
     }
 
     /// Takes a piece of the body; decoded bytes of the long string are added to `file`.
@@ -170,7 +173,11 @@ impl Decoder {
         let head = self.head.take().unwrap_or_default();
         if is_url {
             let says = head.to_ascii_lowercase().ends_with(b";base64,");
-            return if says { Ok(()) } else { Err(ScanError::Base64("the data: URL must say `;base64`".into())) };
+            return if says {
+                Ok(())
+            } else {
+                Err(ScanError::Base64("the data: URL must say `;base64`".into()))
+            };
         }
         head.into_iter().try_for_each(|byte| self.push(byte, out))
     }
@@ -201,7 +208,7 @@ mod tests {
         for piece in body.chunks(piece) {
             scanner.feed(piece, &mut file)?;
         }
-        let found = scanner.found();
+        let found = scanner.found;
         Ok((scanner.finish(), file, found))
     }
 
@@ -209,7 +216,8 @@ mod tests {
     fn a_long_string_goes_to_the_file_and_its_marker_stays() {
         let bytes: Vec<u8> = (0..1_000_000u32).map(|n| (n.wrapping_mul(7919) >> 3) as u8).collect();
         let data = STANDARD.encode(&bytes);
-        let lines: String = data.as_bytes().chunks(76).map(|l| String::from_utf8(l.to_vec()).unwrap() + "\n").collect();
+        let lines: String =
+            data.as_bytes().chunks(76).map(|l| String::from_utf8(l.to_vec()).unwrap() + "\n").collect();
         for data in [data.clone(), format!("data:application/pdf;base64,{data}"), lines] {
             let body = json!({"number": "62", "media": {"data": data, "filename": "a\"b.pdf"}}).to_string();
             for body in [body.clone(), body.replace('/', "\\/")] {
@@ -225,7 +233,9 @@ mod tests {
     fn what_is_not_base64_or_comes_twice_is_refused() {
         let long = "A".repeat(LONG + 100);
         assert!(scan(json!({"a": "!".repeat(LONG + 100)}).to_string().as_bytes(), 1000).is_err());
-        assert!(scan(json!({"a": long, "b": long, "c": long, "d": long}).to_string().as_bytes(), 1000).is_err());
+        assert!(
+            scan(json!({"a": long, "b": long, "c": long, "d": long}).to_string().as_bytes(), 1000).is_err()
+        );
         assert_eq!(scan(&vec![b' '; MAX_REST + 1], 4096), Err(ScanError::TooLarge));
     }
 

@@ -11,7 +11,6 @@ use super::{Failure, caller};
 use crate::api::keys::Caller;
 use crate::api::{Api, Shared, peer};
 use crate::outbox::{Cancelled, Message, Progress, Reference, Retried};
-use crate::store::StoreError;
 
 type Id = Result<Path<String>, PathRejection>;
 
@@ -101,8 +100,10 @@ pub(super) async fn retry(State(api): State<Api>, id: Id, request: Request) -> R
     for message in find(&api, &caller, &id)? {
         let outcome = api.outbox.retry(message.seq).await.map_err(|e| match e {
             crate::outbox::AcceptError::Store(e) => e.into(),
-            crate::outbox::AcceptError::QueueFull { .. } => Failure::new(StatusCode::TOO_MANY_REQUESTS, e.to_string()),
-            e => Failure::from(StoreError::from_io(std::io::Error::other(e.to_string()))),
+            crate::outbox::AcceptError::QueueFull { .. } => {
+                Failure::new(StatusCode::TOO_MANY_REQUESTS, e.to_string())
+            }
+            e => Failure::new(StatusCode::INTERNAL_SERVER_ERROR, e.to_string()),
         })?;
         match outcome {
             Retried::Done => retried.push(message.id),
@@ -113,7 +114,10 @@ pub(super) async fn retry(State(api): State<Api>, id: Id, request: Request) -> R
     }
     if retried.is_empty() {
         let reason = held.unwrap_or("it is not there any more");
-        return Err(Failure::new(StatusCode::CONFLICT, format!("The message cannot be tried again: {reason}")));
+        return Err(Failure::new(
+            StatusCode::CONFLICT,
+            format!("The message cannot be tried again: {reason}"),
+        ));
     }
     Ok(Json(json!({"success": true, "retried": retried})).into_response())
 }

@@ -102,7 +102,9 @@ async fn read(api: &Shared, request: Request) -> Result<Upload, Failure> {
     };
     let (scanned, kept) = tokio::join!(scanned, kept);
     // The disk's word first: when it takes no more, the rest of the body is not read.
-    let file = kept.transpose().map_err(|e: SpoolError| Failure::new(spool_status(&e), format!("media.data: {e}")))?;
+    let file = kept
+        .transpose()
+        .map_err(|e: SpoolError| Failure::new(spool_status(&e), format!("media.data: {e}")))?;
     let rest = scanned?;
     if rest.iter().all(u8::is_ascii_whitespace) {
         let params = Params::read(empty(&query)).await?;
@@ -173,14 +175,20 @@ fn recipients(api: &Shared, params: &Params) -> Result<Vec<String>, Failure> {
     };
     if given.is_empty() || given.len() > MAX_RECIPIENTS {
         let reason = format!("has {} recipients; 1 to {MAX_RECIPIENTS} are allowed", given.len());
-        return Err(ParamError::Value { field: if field == "number" { "number" } else { "recipients" }, reason }.into());
+        return Err(ParamError::Value {
+            field: if field == "number" { "number" } else { "recipients" },
+            reason,
+        }
+        .into());
     }
     let mut found: Vec<String> = Vec::with_capacity(given.len());
     for text in given {
         let text = text.trim();
         let text = if text.eq_ignore_ascii_case("main") {
             api.settings.main_number.as_deref().ok_or_else(|| {
-                Failure::bad_request("main: no main number is configured; set main_number in the configuration")
+                Failure::bad_request(
+                    "main: no main number is configured; set main_number in the configuration",
+                )
             })?
         } else {
             text
@@ -194,7 +202,9 @@ fn recipients(api: &Shared, params: &Params) -> Result<Vec<String>, Failure> {
         if !allowed(api, &plain) {
             return Err(Failure::new(
                 StatusCode::FORBIDDEN,
-                format!("{field}: this number is not on the allow list; queue_allow in the configuration has it"),
+                format!(
+                    "{field}: this number is not on the allow list; queue_allow in the configuration has it"
+                ),
             ));
         }
         if !found.contains(&plain) {
@@ -216,7 +226,10 @@ enum Media {
     File(Fetched),
     Url(String),
     /// Short enough to have stayed in the body.
-    Base64 { data: String, filename: Option<String> },
+    Base64 {
+        data: String,
+        filename: Option<String>,
+    },
 }
 
 /// What `media` says: `{"url"}` or `{"data","mimetype","filename"}`.
@@ -225,7 +238,11 @@ fn media_of(params: &Params, marker: String, file: Option<Fetched>) -> Result<Op
     let media = match media {
         Value::Object(media) => media,
         Value::String(text) if text.trim().is_empty() => return Ok(None),
-        _ => return Err(Failure::bad_request("media must be an object with url, or with data, mimetype and filename")),
+        _ => {
+            return Err(Failure::bad_request(
+                "media must be an object with url, or with data, mimetype and filename",
+            ));
+        }
     };
     let filename = text_of(media, "filename")?.map(str::to_owned);
     if let Some(data) = text_of(media, "data")? {
@@ -234,7 +251,7 @@ fn media_of(params: &Params, marker: String, file: Option<Fetched>) -> Result<Op
         }
         let mut file = file.ok_or_else(|| Failure::bad_request("media.data is empty"))?;
         if let Some(name) = filename {
-            file.filename = media::safe_name(&name, file.extension);
+            file.rename(&name);
         }
         return Ok(Some(Media::File(file)));
     }
@@ -272,7 +289,9 @@ async fn accept(
         None => None,
         Some(Media::File(file)) => Some(file),
         Some(Media::Url(url)) => Some(media::fetch(&url, &api.fetch, &api.spool).await?),
-        Some(Media::Base64 { data, filename }) => Some(api.spool.from_base64(data, filename, MAX_MEDIA).await?),
+        Some(Media::Base64 { data, filename }) => {
+            Some(api.spool.from_base64(data, filename, MAX_MEDIA).await?)
+        }
     };
     let has_file = file.is_some();
     let field = if recipients.len() == 1 { "number" } else { "recipients" };
