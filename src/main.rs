@@ -12,7 +12,7 @@ use kurir::config::Config;
 use kurir::gateway::{self, Gateway};
 use kurir::session::{Session, Status};
 use kurir::store::{OpenError, Store};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 const VERSION: &str = if cfg!(feature = "sim") {
     concat!(
