@@ -304,7 +304,9 @@ fn failed(session: &Session, error: SendError) -> Failure {
                 ..Failure::bad_request("The phone number is not registered on WhatsApp.")
             }
         }
-        error => Failure::new(error.status(), error.to_string()),
+        error => {
+            Failure { retry_after: error.retry_after(), ..Failure::new(error.status(), error.to_string()) }
+        }
     }
 }
 

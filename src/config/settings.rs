@@ -328,7 +328,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     },
     Setting {
         key: "max_connections_per_address",
-        default: "96",
+        default: "160",
         doc: "HTTP connections at once from one address, so that one client cannot take them all.",
         secret: false,
         set: |c, v| {

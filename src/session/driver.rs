@@ -20,6 +20,7 @@ use whatsapp_rust::{CacheConfig, CacheEntryConfig, Client, RawNodeLease, TokioRu
 
 use super::acks::{Ack, Acks};
 use super::http::WhatsAppHttp;
+use super::transport::{LateClient, Sockets};
 use super::{ReceiptEvent, ReceiptKind};
 use crate::store::account::AccountStore;
 
@@ -32,10 +33,21 @@ const HANG_UP_TIMEOUT: Duration = Duration::from_secs(15);
 /// What a client tells its supervisor.
 #[derive(Clone, Debug)]
 pub(super) enum Signal {
-    Qr { code: String, ttl: Duration },
-    QrExhausted,
-    PairCode { code: String, ttl: Duration },
-    PairCodeOver { error: Option<String> },
+    Qr {
+        code: String,
+        ttl: Duration,
+    },
+    /// `code_open`: an eight-character code still waits for its phone, so the client stays.
+    QrExhausted {
+        code_open: bool,
+    },
+    PairCode {
+        code: String,
+        ttl: Duration,
+    },
+    PairCodeOver {
+        error: Option<String>,
+    },
     PairSuccess,
     PairError(String),
     Connected,
@@ -80,6 +92,8 @@ impl Run {
         if let Some(url) = &setup.whatsapp_url {
             transport = transport.with_url(url.clone());
         }
+        let late_client = LateClient::default();
+        let transport = Sockets { inner: transport, client: Arc::clone(&late_client) };
         let tap = Tap {
             signals: signals.clone(),
             receipts,
@@ -88,20 +102,22 @@ impl Run {
             dropped: AtomicU64::new(0),
         };
         let bot = Bot::builder()
-            .with_backend(account)
+            .with_backend(account.clone())
             .with_transport_factory(transport)
             .with_http_client(setup.http.clone())
             .with_runtime(TokioRuntime)
             .with_version(version)
             .with_device_props(DevicePropsOverride::new().with_os("Kurir"))
             .with_wanted_pre_key_count(PREKEYS)
-            .with_cache_config(caches())
+            .with_cache_config(caches(account))
             .with_event_handler(tap)
             .skip_history_sync()
             .build()
             .await
             .map_err(|e| e.to_string())?;
         let client = bot.client();
+        // Set once, here.
+        let _ = late_client.set(Arc::downgrade(&client));
         // One run is one connection; when to dial again is the supervisor's decision.
         client.enable_auto_reconnect.store(false, Ordering::Relaxed);
         let lease: RawNodeLease = client.acquire_raw_node_forwarding();
@@ -152,13 +168,14 @@ pub(super) async fn save_device(client: &Client) -> Result<(), StoreError> {
 }
 
 /// whatsapp-rust's caches, sized for an office and 512 MB.
-fn caches() -> CacheConfig {
+fn caches(account: AccountStore) -> CacheConfig {
     let hour = Some(Duration::from_secs(3600));
     CacheConfig {
         lid_pn_cache: CacheEntryConfig::new(None, 10_000),
         device_registry_cache: CacheEntryConfig::new(hour, 2_000),
         session_locks_capacity: 4_000,
         chat_lanes_capacity: 1_000,
+        original_message_resolver: Some(Arc::new(account)),
         ..CacheConfig::default()
     }
 }
@@ -221,7 +238,9 @@ impl EventHandler for Tap {
                 }
             }
             Event::PairingQrCode(qr) => self.tell(Signal::Qr { code: qr.code.clone(), ttl: qr.timeout }),
-            Event::PairingQrCodesExhausted(_) => self.tell(Signal::QrExhausted),
+            Event::PairingQrCodesExhausted(codes) => {
+                self.tell(Signal::QrExhausted { code_open: !codes.disconnected });
+            }
             Event::PairingCode(code) => {
                 self.tell(Signal::PairCode { code: code.code.clone(), ttl: code.timeout });
             }

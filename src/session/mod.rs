@@ -13,6 +13,7 @@ pub mod registry;
 pub mod state;
 mod status;
 mod supervisor;
+mod transport;
 mod version;
 
 use std::time::SystemTime;
@@ -22,6 +23,7 @@ pub use contacts::{Lookup, LookupError};
 pub use driver::ClientSetup;
 pub use http::WhatsAppHttp;
 pub use record::SessionRecord;
+pub use record::is_stored;
 pub use registry::{Registry, RegistryError, Session};
 pub use status::{Reason, Status};
 pub use version::Versions;

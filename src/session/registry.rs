@@ -269,12 +269,13 @@ impl Registry {
         };
         let entry = self.shared.sessions.write().unwrap_or_else(PoisonError::into_inner).remove(&no);
         let Some(entry) = entry else { return Ok(false) };
-        self.shared.changes.send_modify(|n| *n += 1);
         let _ = entry.session.inner.commands.send(Command::Delete).await;
         if let Err(e) = entry.task.await {
             log::error!("session {no}: its task failed while it was deleted: {e}");
         }
         record::delete(&self.shared.store, no).await?;
+        // Told last: whoever hears of it finds no record any more, and knows that it is not a shutdown.
+        self.shared.changes.send_modify(|n| *n += 1);
         Ok(true)
     }
 

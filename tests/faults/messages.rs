@@ -143,6 +143,32 @@ async fn what_was_taken_while_offline_survives_a_restart_and_arrives_in_order() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_shutdown_while_receipts_come_is_no_deletion() {
+    const BRANCH: &str = "6281500000005";
+    let (office, session) = Office::paired().await;
+    office.sim.add_phone(BRANCH, "Cabang").await.unwrap();
+    let branch = office.pair(BRANCH).await;
+    works(&office, &branch, "dari cabang").await;
+    fault(&office, json!({"kind": "refuse"}));
+    fault(&office, json!({"kind": "drop", "device": OFFICE}));
+    wait_for(&session, |s| s.status == kurir::session::Status::Connecting).await;
+    let waiting = taken(&office, &session, CUSTOMER, "menunggu").await;
+    // Sends whose acks do not come, so that the shutdown finds the branch busy, and receipts on their way.
+    for n in 0..50 {
+        taken(&office, &branch, CUSTOMER, &format!("cabang {n}")).await;
+    }
+    let (number, branch) = (session.no(), branch.no());
+    drop(session);
+    let office = office.restart().await;
+    assert_eq!(office.gateway.outbox().depth(number), 1);
+    office.sim.clear_faults();
+    office.reached(&waiting, Progress::Delivered).await;
+    let wanted = 52;
+    let inbox = office.sim.inbox(CUSTOMER, wanted, PATIENCE).await.unwrap();
+    assert_eq!(inbox.len(), wanted, "session {branch} lost something");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_full_queue_is_429_until_there_is_room() {
     let (office, session) = Office::paired_with(|config| config.queue_limit = 3).await;
     works(&office, &session, "sebelum").await;

@@ -124,9 +124,7 @@ async fn codes_that_nobody_scans_run_out_and_a_press_shows_fresh_ones() {
             wait_for(&session, |s| s.qr.is_some() && s.qr.as_ref().map(|q| &q.text) != last.as_ref()).await;
         last = shown.qr.map(|q| q.text);
         // A set of one code lasts a minute.
-        tokio::time::pause();
-        tokio::time::advance(Duration::from_secs(61)).await;
-        tokio::time::resume();
+        pass(Duration::from_secs(61)).await;
     }
     let over = wait_for(&session, |s| s.status == Status::Disconnected).await;
     assert_eq!((over.reason, over.qr, over.retry_at), (Reason::QrExhausted, None, None));
@@ -139,4 +137,26 @@ async fn codes_that_nobody_scans_run_out_and_a_press_shows_fresh_ones() {
     assert_eq!(office.call("POST", &format!("{path}/reconnect"), None).await.status, 200);
     office.scan(&session, OFFICE).await;
     tokio::time::timeout(PATIENCE, works(&office, &session, "halo")).await.unwrap();
+}
+
+/// Moves the clock, which only a test on one thread can.
+async fn pass(time: Duration) {
+    tokio::time::pause();
+    tokio::time::advance(time).await;
+    tokio::time::resume();
+}
+
+#[tokio::test]
+async fn a_pairing_code_outlives_the_qr_codes_beside_it() {
+    let office = Office::open_on(SimConfig { qr_refs: 1, ..SimConfig::default() }, |_| {}).await;
+    let session = office.gateway.registry().create("Kasir", "main").await.unwrap();
+    wait_for(&session, |s| s.qr.is_some()).await;
+    let code = session.pair_code(OFFICE).await.unwrap();
+    wait_for(&session, |s| s.pair_code.is_some()).await;
+    pass(Duration::from_secs(61)).await;
+    let left = wait_for(&session, |s| s.qr.is_none()).await;
+    assert_eq!((left.status, left.pair_code.map(|c| c.text)), (Status::Qr, Some(code.clone())));
+    office.sim.pair_code(OFFICE, &code).await.unwrap();
+    wait_for(&session, |s| s.status == Status::Connected).await;
+    works(&office, &session, "halo").await;
 }

@@ -125,7 +125,7 @@ fn failed(session: &Session, error: SendError) -> Failure {
         SendError::Field { .. } | SendError::Kind(_) => format!("Invalid parameters! {error}"),
         _ => format!("Failed to send message! {error}"),
     };
-    Failure::new(error.status(), msg)
+    Failure { retry_after: error.retry_after(), ..Failure::new(error.status(), msg) }
 }
 
 /// The parameters, and who sent them.
