@@ -17,6 +17,7 @@ mod health;
 pub mod keys;
 mod mpwa;
 mod params;
+mod parts;
 pub mod phone;
 pub mod qr;
 mod send;
