@@ -21,6 +21,9 @@ struct State {
 /// What a driver's memory and registers hold; `None` if the controller must be set up first.
 type Held = Option<State>;
 
+/// A running job: it gives the driver back with its result.
+type Job<D> = JoinHandle<(Work<D>, Result<(), PartError>)>;
+
 struct Work<D> {
     driver: D,
     held: Held,
@@ -31,15 +34,21 @@ struct Work<D> {
 ///
 /// After an error the controller is set up anew by the next call, and gets the wanted frame, brightness and inversion
 /// again: a display that was unplugged comes back by itself. A transfer that is stuck in the kernel cannot be
-/// cancelled; until it ends, every call answers [`PartError::TimedOut`] (after its limit) and starts nothing.
+/// cancelled; until it ends, every call answers [`PartError::TimedOut`] (after its limit) and starts nothing. It does end:
+/// Linux gives up on an I2C transfer after about a second (the adapter's timeout), and SPI has no way to wait for a
+/// device. A runtime that shuts down waits for it.
+///
+/// A display that lost its power while nothing was drawn does not say so: [`Display::refresh`] is for that.
 pub struct Background<D: Driver> {
     panel: Panel,
     place: String,
     wanted: State,
     limit: Duration,
+    // What the driver holds is not to be trusted.
+    stale: bool,
     // Exactly one of these two is Some, except inside of `run`.
     idle: Option<Work<D>>,
-    busy: Option<JoinHandle<(Work<D>, Result<(), PartError>)>>,
+    busy: Option<Job<D>>,
 }
 
 impl<D: Driver> Background<D> {
@@ -51,6 +60,7 @@ impl<D: Driver> Background<D> {
             place: driver.place().to_owned(),
             wanted,
             limit: FLUSH_LIMIT,
+            stale: false,
             idle: Some(Work { driver, held: None }),
             busy: None,
         }
@@ -70,6 +80,9 @@ impl<D: Driver> Background<D> {
             // The last job panicked and took the driver with it.
             return Err(PartError::Closed { part: "display".into(), place: self.place.clone() });
         };
+        if std::mem::take(&mut self.stale) {
+            work.held = None;
+        }
         if work.held.as_ref() == Some(&self.wanted) {
             self.idle = Some(work);
             return Ok(());
@@ -168,6 +181,10 @@ impl<D: Driver> Display for Background<D> {
 
     async fn set_on(&mut self, on: bool) -> Result<(), PartError> {
         self.wanted.on = on;
+        self.run().await
+    }
+    async fn refresh(&mut self) -> Result<(), PartError> {
+        self.stale = true;
         self.run().await
     }
 }

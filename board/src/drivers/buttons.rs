@@ -198,4 +198,24 @@ mod tests {
         level.send_replace(false);
         assert_eq!(buttons.next().await.unwrap().motion, Motion::Pressed);
     }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_driven_pin_presses_buttons_for_any_thread() {
+        use crate::{Buttons, memory};
+
+        let (level, pin) = watch::channel(true);
+        let pin = WaitButtons::new(Pin(pin), Button::Reset, true, 20 * MS).unwrap();
+        let (fingers, mut buttons) = memory::buttons(pin.held_at_start());
+        let local = tokio::task::LocalSet::new();
+        let driven = local.spawn_local(pin.drive(fingers));
+        local
+            .run_until(async {
+                level.send_replace(false);
+                assert_eq!(buttons.next().await.unwrap().motion, Motion::Pressed);
+                drop(buttons);
+                level.send_replace(true);
+                assert!(matches!(driven.await.unwrap(), PartError::Closed { .. }));
+            })
+            .await;
+    }
 }

@@ -4,7 +4,6 @@
 //! So a line is looked up by its name, or by the label of its chip and its offset there.
 
 use std::{
-    collections::HashMap,
     fmt, io,
     path::{Path, PathBuf},
     time::Duration,
@@ -226,11 +225,12 @@ pub struct ButtonWiring {
 
 /// Buttons on GPIO lines, debounced and time-stamped by the kernel.
 pub struct GpioButtons {
-    // One request per chip, because a request cannot span two.
-    requests: Vec<(AsyncRequest, HashMap<Offset, Button>)>,
+    // One request per line: they may be on different chips, and their debounce times differ.
+    requests: Vec<(AsyncRequest, Offset, Button)>,
     present: Vec<Button>,
     held: Vec<Button>,
     clock: EventClock,
+    contacts: Contacts,
     // Where to look first, so that a bouncing button cannot starve the other.
     turn: usize,
 }
@@ -263,10 +263,11 @@ impl GpioButtons {
             if request.value(found.offset).map_err(failed)? == Value::Active {
                 held.push(wiring.button);
             }
-            requests.push((AsyncRequest::new(request), HashMap::from([(found.offset, wiring.button)])));
+            requests.push((AsyncRequest::new(request), found.offset, wiring.button));
         }
         let present = wirings.iter().map(|w| w.button).collect();
-        Ok(Self { requests, present, held, clock: EventClock::default(), turn: 0 })
+        let contacts = Contacts { down: held.clone() };
+        Ok(Self { requests, present, held, clock: EventClock::default(), contacts, turn: 0 })
     }
 }
 
@@ -281,33 +282,57 @@ impl Buttons for GpioButtons {
     }
 
     async fn next(&mut self) -> Result<Edge, PartError> {
+        loop {
+            let (button, kind, time) = self.event().await?;
+            // A rising edge is one towards active: the request says which level that is.
+            let motion = if kind == EdgeKind::Rising { Motion::Pressed } else { Motion::Released };
+            if self.contacts.moved(button, motion) {
+                let at = self.clock.at(time, Instant::now());
+                return Ok(Edge { button, motion, at });
+            }
+        }
+    }
+}
+
+impl GpioButtons {
+    async fn event(&mut self) -> Result<(Button, EdgeKind, Duration), PartError> {
         if self.requests.is_empty() {
             // No button will ever be pressed.
             std::future::pending::<()>().await;
         }
         self.turn = (self.turn + 1) % self.requests.len();
         let (before, from) = self.requests.split_at(self.turn);
-        let reads = from
-            .iter()
-            .chain(before)
-            .map(|(request, names)| Box::pin(async move { (request.read_edge_event().await, names) }));
-        let ((event, names), ..) = futures_util::future::select_all(reads).await;
-        let chip_failed = |e: gpiocdev::Error| PartError::Failed {
-            part: "buttons".into(),
-            place: names.values().map(|b| b.name()).collect::<Vec<_>>().join(" and "),
+        let reads = from.iter().chain(before).map(|(request, offset, button)| {
+            Box::pin(async move { (request.read_edge_event().await, *offset, *button) })
+        });
+        let ((event, offset, button), ..) = futures_util::future::select_all(reads).await;
+        let failed = |e: gpiocdev::Error| PartError::Failed {
+            part: format!("button {button}"),
+            place: format!("GPIO line {offset}"),
             problem: e.to_string(),
         };
-        let event = event.map_err(chip_failed)?;
-        let Some(&button) = names.get(&event.offset) else {
-            return Err(chip_failed(gpiocdev::Error::InvalidArgument(format!(
-                "an event of line {}",
-                event.offset
-            ))));
-        };
-        // A rising edge is one towards active: the request says which level that is.
-        let motion = if event.kind == EdgeKind::Rising { Motion::Pressed } else { Motion::Released };
-        let at = self.clock.at(Duration::from_nanos(event.timestamp_ns), Instant::now());
-        Ok(Edge { button, motion, at })
+        let event = event.map_err(failed)?;
+        Ok((button, event.kind, Duration::from_nanos(event.timestamp_ns)))
+    }
+}
+
+/// Which buttons are down. Between taking a line and reading its level it may move, and the kernel drops events when
+/// nobody reads them for long; either would give a button that is pressed twice and never released between.
+#[derive(Debug)]
+struct Contacts {
+    down: Vec<Button>,
+}
+
+impl Contacts {
+    /// Whether `motion` is news.
+    fn moved(&mut self, button: Button, motion: Motion) -> bool {
+        let known = self.down.contains(&button);
+        match motion {
+            Motion::Pressed if !known => self.down.push(button),
+            Motion::Released if known => self.down.retain(|b| *b != button),
+            _ => return false,
+        }
+        true
     }
 }
 
@@ -363,6 +388,17 @@ mod tests {
         let chips = vec!["pinctrl-rp1".to_owned(), "pinctrl-bcm2711".to_owned()];
         let line = LineAddress { name: None, chips, offset: Some(23) };
         assert_eq!(line.to_string(), "GPIO line 23 of pinctrl-rp1 or pinctrl-bcm2711");
+    }
+
+    #[test]
+    fn motions_of_a_button_alternate_whatever_the_kernel_says() {
+        let mut contacts = Contacts { down: vec![Button::Reset] };
+        assert!(!contacts.moved(Button::Reset, Motion::Pressed), "held at the start");
+        assert!(contacts.moved(Button::Reconnect, Motion::Pressed));
+        assert!(contacts.moved(Button::Reset, Motion::Released));
+        assert!(!contacts.moved(Button::Reset, Motion::Released));
+        assert!(contacts.moved(Button::Reset, Motion::Pressed));
+        assert!(contacts.moved(Button::Reconnect, Motion::Released));
     }
 
     #[tokio::test(start_paused = true)]

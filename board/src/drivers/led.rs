@@ -65,8 +65,11 @@ fn failed(place: impl Into<String>, problem: String) -> PartError {
 }
 
 /// An LED of the kernel, in `/sys/class/leds`: the board's own, or one that an overlay declares.
+/// What triggered it before gets it back when this is dropped.
 pub struct SysfsLed {
     brightness: PathBuf,
+    trigger: PathBuf,
+    before: String,
     max: u16,
 }
 
@@ -105,14 +108,30 @@ impl SysfsLed {
         let max = fs::read_to_string(folder.join("max_brightness")).map_err(explain)?;
         let max =
             max.trim().parse().map_err(|e| failed(folder.display().to_string(), format!("{e}: {max}")))?;
-        fs::write(folder.join("trigger"), "none").map_err(explain)?;
-        let mut led = Self { brightness: folder.join("brightness"), max };
+        let trigger = folder.join("trigger");
+        let triggers = fs::read_to_string(&trigger).map_err(explain)?;
+        fs::write(&trigger, "none").map_err(explain)?;
+        let mut led = Self { brightness: folder.join("brightness"), trigger, before: active(&triggers), max };
         led.write(0).map_err(explain)?;
         Ok(led)
     }
 
     fn write(&mut self, value: u16) -> io::Result<()> {
         fs::write(&self.brightness, value.to_string())
+    }
+}
+
+/// The active trigger of a list such as `none [mmc0] timer`.
+fn active(triggers: &str) -> String {
+    let bracketed = triggers.split_whitespace().find_map(|t| t.strip_prefix('[')?.strip_suffix(']'));
+    bracketed.unwrap_or("none").to_owned()
+}
+
+impl Drop for SysfsLed {
+    fn drop(&mut self) {
+        // Nobody is left to tell, and the LED is only decoration now.
+        let _ = self.write(0);
+        let _ = fs::write(&self.trigger, &self.before);
     }
 }
 
@@ -169,12 +188,15 @@ mod tests {
         let folder = class.path().join("ACT");
         fs::create_dir(&folder).unwrap();
         fs::write(folder.join("max_brightness"), "255\n").unwrap();
-        fs::write(folder.join("trigger"), "[mmc0]").unwrap();
+        fs::write(folder.join("trigger"), "none timer [mmc0] heartbeat\n").unwrap();
         let mut led = SysfsLed::open(class.path(), "ACT").unwrap();
         assert_eq!(fs::read_to_string(folder.join("trigger")).unwrap(), "none");
         assert_eq!(led.dimming(), Dimming::Pwm);
         led.set(255).unwrap();
         assert_eq!(fs::read_to_string(folder.join("brightness")).unwrap(), "255");
+        drop(led);
+        assert_eq!(fs::read_to_string(folder.join("trigger")).unwrap(), "mmc0");
+        assert_eq!(fs::read_to_string(folder.join("brightness")).unwrap(), "0");
 
         let error = SysfsLed::open(class.path(), "PWR").err().unwrap();
         assert!(error.to_string().contains("there are: ACT"), "{error}");

@@ -24,7 +24,12 @@ mod st7789;
 #[cfg(test)]
 mod tests;
 
-use embedded_hal::{delay::DelayNs, digital::OutputPin};
+use std::convert::Infallible;
+
+use embedded_hal::{
+    delay::DelayNs,
+    digital::{self, OutputPin},
+};
 
 pub use self::{
     background::Background,
@@ -76,6 +81,24 @@ pub trait Driver: Send + 'static {
     /// # Errors
     /// What the bus said.
     fn set_on(&mut self, on: bool) -> Result<(), PartError>;
+}
+
+/// A line that a module does not have: writing it does nothing.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NotWired;
+
+impl digital::ErrorType for NotWired {
+    type Error = Infallible;
+}
+
+impl OutputPin for NotWired {
+    fn set_low(&mut self) -> Result<(), Infallible> {
+        Ok(())
+    }
+
+    fn set_high(&mut self) -> Result<(), Infallible> {
+        Ok(())
+    }
 }
 
 /// A reset line, which is pulsed before a controller is set up. Many modules reset themselves at power-on and have none.

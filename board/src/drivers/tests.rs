@@ -25,24 +25,6 @@ use crate::{
     virtual_ssd1306::{Glass, VirtualSsd1306},
 };
 
-/// A pin that goes nowhere.
-#[derive(Clone, Default)]
-struct NoPin;
-
-impl digital::ErrorType for NoPin {
-    type Error = Infallible;
-}
-
-impl OutputPin for NoPin {
-    fn set_low(&mut self) -> Result<(), Infallible> {
-        Ok(())
-    }
-
-    fn set_high(&mut self) -> Result<(), Infallible> {
-        Ok(())
-    }
-}
-
 /// Time that does not pass.
 struct NoDelay;
 
@@ -50,7 +32,7 @@ impl DelayNs for NoDelay {
     fn delay_ns(&mut self, _: u32) {}
 }
 
-type Oled = Background<Ssd1306<I2CInterface<Noted<VirtualSsd1306>>, DisplaySize128x64, NoPin, NoDelay>>;
+type Oled = Background<Ssd1306<I2CInterface<Noted<VirtualSsd1306>>, DisplaySize128x64, NotWired, NoDelay>>;
 
 fn oled(glass: &VirtualSsd1306, address: u8) -> Oled {
     let note = Note::new("display", format!("SSD1306 at {address:#04x} on a virtual bus"));
@@ -140,6 +122,21 @@ async fn a_display_that_comes_back_shows_the_wanted_frame_at_the_wanted_brightne
     glass.check().unwrap();
 }
 
+#[tokio::test]
+async fn a_display_that_lost_its_power_unnoticed_comes_back_with_a_refresh() {
+    let glass = VirtualSsd1306::new(Glass::W128H64);
+    let mut display = oled(&glass, 0x3C);
+    let frame = circle(Size::new(128, 64), 30);
+    display.flush(&frame).await.unwrap();
+    glass.unplug();
+    glass.plug();
+    display.flush(&frame).await.unwrap();
+    assert!(!glass.controller().is_on(), "nothing was sent, so nothing was noticed");
+    display.refresh().await.unwrap();
+    assert_eq!(glass.picture(), frame);
+    glass.check().unwrap();
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_bus_that_hangs_ends_in_bounded_time_and_recovers() {
     let glass = VirtualSsd1306::new(Glass::W128H64);
@@ -185,6 +182,63 @@ async fn a_frame_of_another_size_is_refused() {
     let glass = VirtualSsd1306::new(Glass::W128H64);
     let error = oled(&glass, 0x3C).flush(&Frame::new(Size::new(128, 128))).await.unwrap_err();
     assert!(matches!(error, PartError::WrongSize { height: 128, .. }), "{error}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
+
+    /// Whatever was asked and whenever the cable was out, a refresh with the cable in shows all that is wanted.
+    #[test]
+    fn what_is_wanted_is_shown_in_the_end(steps in prop::collection::vec((0..6u8, any::<u8>()), 1..24)) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let glass = VirtualSsd1306::new(Glass::W128H64);
+            let mut display = oled(&glass, 0x3C);
+            let mut frame = Frame::new(Size::new(128, 64));
+            let (mut brightness, mut inverted, mut on) = (128, false, true);
+            for (step, value) in steps {
+                // Failures are expected while the cable is out, and until the controller is set up after that.
+                let _ = match step {
+                    0 => {
+                        frame = circle(Size::new(128, 64), u32::from(value % 60));
+                        display.flush(&frame).await
+                    }
+                    1 => {
+                        brightness = value;
+                        display.set_brightness(value).await
+                    }
+                    2 => {
+                        inverted = value % 2 == 1;
+                        display.set_inverted(inverted).await
+                    }
+                    3 => {
+                        on = value % 2 == 1;
+                        display.set_on(on).await
+                    }
+                    4 => {
+                        glass.unplug();
+                        Ok(())
+                    }
+                    _ => {
+                        glass.plug();
+                        Ok(())
+                    }
+                };
+            }
+            glass.plug();
+            let before = glass.violations().len();
+            display.refresh().await.unwrap();
+            assert_eq!(glass.violations().len(), before);
+            assert_eq!(glass.controller().is_on(), on);
+            display.set_on(true).await.unwrap();
+            assert_eq!(glass.controller().brightness(), brightness);
+            assert_eq!(glass.controller().is_inverse(), inverted);
+            let picture = glass.picture();
+            for p in picture.bounding_box().points() {
+                assert_eq!(picture.is_lit(p), frame.is_lit(p) != inverted);
+            }
+        });
+    }
 }
 
 /// An SH1106 or SH1107 as far as its addressing goes: pages, columns by halves, and the commands that exist.
@@ -292,9 +346,9 @@ impl WriteOnlyDataCommand for VirtualSh110x {
     }
 }
 
-fn sh110x(glass: &VirtualSh110x, variant: Variant) -> Sh110x<VirtualSh110x, NoPin, NoDelay> {
+fn sh110x(glass: &VirtualSh110x, variant: Variant) -> Sh110x<VirtualSh110x, NotWired, NoDelay> {
     let offset = (variant.first_column(), 0);
-    let reset = Some(Reset::new(NoPin));
+    let reset = Some(Reset::new(NotWired));
     Sh110x::new(
         variant,
         glass.clone(),
@@ -431,7 +485,7 @@ impl St {
             return;
         }
         self.args.push(byte);
-        if let (0x2A | 0x2B, [a, b, c, d]) = (self.command, self.args[..].as_ref()) {
+        if let (0x2A | 0x2B, [a, b, c, d]) = (self.command, self.args.as_slice()) {
             let range = (usize::from(*a) << 8 | usize::from(*b), usize::from(*c) << 8 | usize::from(*d));
             if self.command == 0x2A { self.columns = range } else { self.rows = range }
         }

@@ -37,9 +37,17 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 pub use command::{Addressing, Command, Scroll};
 pub use controller::{Controller, Glass, Wiring};
 use embedded_hal::i2c::{ErrorKind, ErrorType, I2c, NoAcknowledgeSource, Operation};
+use linux_embedded_hal::Delay;
+use ssd1306::prelude::{DisplaySize128x32, DisplaySize128x64, I2CInterface};
 use tokio::sync::watch;
 
-use crate::Frame;
+use crate::{
+    Display, Frame,
+    drivers::{
+        Background, NotWired, Reset, Ssd1306,
+        bus::{Note, Noted},
+    },
+};
 
 /// The address of most modules (SA0 low).
 pub const ADDRESS: u8 = 0x3C;
@@ -157,6 +165,29 @@ impl VirtualSsd1306 {
     /// The controller's state now.
     pub fn controller(&self) -> Controller {
         self.lock().controller.clone()
+    }
+
+    /// The real driver on this display's bus, as a profile would open it: the `ssd1306` crate behind
+    /// [`Background`](crate::drivers::Background).
+    pub fn display(&self) -> Box<dyn Display> {
+        let glass = self.lock().controller.glass();
+        let address = self.lock().address;
+        let note = Note::new("display", format!("SSD1306 at address {address:#04x} on a virtual bus"));
+        let interface = I2CInterface::new(Noted::new(self.clone(), note.clone()), address, 0x40);
+        let reset: Option<Reset<NotWired>> = None;
+        if glass.height == 32 {
+            let driver = Ssd1306::new("SSD1306", interface, DisplaySize128x32, false, reset, Delay, note);
+            return Box::new(Background::new(driver));
+        }
+        Box::new(Background::new(Ssd1306::new(
+            "SSD1306",
+            interface,
+            DisplaySize128x64,
+            false,
+            reset,
+            Delay,
+            note,
+        )))
     }
 
     /// Counts the transfers; wakes whoever waits for the next picture.

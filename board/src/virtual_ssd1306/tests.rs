@@ -252,6 +252,18 @@ fn an_unplugged_display_comes_back_without_its_settings() {
     glass.check().unwrap();
 }
 
+#[tokio::test]
+async fn it_comes_with_the_driver_that_a_profile_opens() {
+    for glass in [Glass::W128H64, Glass::W128H32] {
+        let seen = VirtualSsd1306::at(glass, ALTERNATE_ADDRESS);
+        let mut display = seen.display();
+        let frame = crate::selftest::pattern(glass.size());
+        display.flush(&frame).await.unwrap();
+        assert_eq!(seen.picture(), frame.shown(crate::Depth::Mono));
+        seen.check().unwrap();
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
