@@ -5,7 +5,7 @@
 use axum::Json;
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::http::header::RETRY_AFTER;
+use axum::http::header::{ALLOW, RETRY_AFTER};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -21,8 +21,15 @@ use crate::session::Session;
 
 pub(super) fn routes() -> Router<Api> {
     Router::new()
-        .route("/send-message", get(send_message).post(send_message))
-        .route("/send-media", get(send_media).post(send_media))
+        .route("/send-message", get(send_message).post(send_message).head(no_head))
+        .route("/send-media", get(send_media).post(send_media).head(no_head))
+}
+
+/// A GET of this dialect sends. What only looks whether a link is there must not.
+async fn no_head() -> Response {
+    let mut response = super::method_not_allowed().await;
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET,POST"));
+    response
 }
 
 /// What this dialect answers when something is wrong.
