@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{ConnectInfo, Request, State};
-use axum::http::StatusCode;
+use axum::http::header::ALLOW;
+use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde_json::json;
@@ -21,6 +22,7 @@ pub mod keys;
 pub mod limits;
 mod mpwa;
 mod params;
+mod parts;
 pub mod phone;
 pub mod qr;
 mod send;
@@ -95,6 +97,13 @@ fn error(status: StatusCode, message: &str) -> Response {
 
 async fn not_found() -> Response {
     error(StatusCode::NOT_FOUND, "There is nothing at this path; check its spelling.")
+}
+
+/// A GET of some dialects sends. What only looks whether a link is there (a HEAD) must not.
+async fn no_head() -> Response {
+    let mut response = method_not_allowed().await;
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET,POST"));
+    response
 }
 
 async fn method_not_allowed() -> Response {
