@@ -39,6 +39,12 @@ pub struct Config {
     pub queue_limit: usize,
     /// Days for which finished messages stay readable.
     pub history_days: u32,
+    /// Events that the journal keeps.
+    pub journal_events: u64,
+    /// Bytes of events that the journal keeps.
+    pub journal_bytes: u64,
+    /// Days for which the journal keeps an event.
+    pub journal_days: u32,
     /// HTTP connections at once.
     pub max_connections: usize,
     /// HTTP connections at once from one address.
@@ -287,6 +293,39 @@ const SETTINGS: &[Setting] = &[
         get: |c| c.history_days.to_string(),
     },
     Setting {
+        key: "journal_events",
+        default: "100000",
+        doc: "Events (messages, receipts, votes, …) that are kept for webhooks and GET /api/v1/events.",
+        secret: false,
+        set: |c, v| {
+            c.journal_events = bounded(v, 100..=10_000_000)?;
+            Ok(())
+        },
+        get: |c| c.journal_events.to_string(),
+    },
+    Setting {
+        key: "journal_mb",
+        default: "64",
+        doc: "Megabytes of events that are kept; the oldest go first.",
+        secret: false,
+        set: |c, v| {
+            c.journal_bytes = bounded::<u64>(v, 1..=100_000)? * 1024 * 1024;
+            Ok(())
+        },
+        get: |c| (c.journal_bytes / (1024 * 1024)).to_string(),
+    },
+    Setting {
+        key: "journal_days",
+        default: "30",
+        doc: "Days for which events are kept.",
+        secret: false,
+        set: |c, v| {
+            c.journal_days = bounded(v, 1..=3650)?;
+            Ok(())
+        },
+        get: |c| c.journal_days.to_string(),
+    },
+    Setting {
         key: "max_connections",
         default: "256",
         doc: "HTTP connections at once.",
@@ -371,6 +410,9 @@ impl Default for Config {
             send_max_age: Duration::ZERO,
             queue_limit: 0,
             history_days: 0,
+            journal_events: 0,
+            journal_bytes: 0,
+            journal_days: 0,
             max_connections: 0,
             max_connections_per_address: 0,
             media_quota: 0,

@@ -13,6 +13,7 @@ use tokio::task::JoinHandle;
 use crate::api::serve::ServeLimits;
 use crate::api::{self, control, keys, keys::Keys};
 use crate::config::Config;
+use crate::inbox::{self, Inbox, InboxSettings};
 use crate::media::{FetchPolicy, Spool, SpoolError};
 use crate::outbox::{self, Outbox, OutboxSettings};
 use crate::session::registry::RegistryError;
@@ -80,7 +81,7 @@ pub struct Gateway {
 
 /// How the store is opened: by the gateway, and by commands that run without one.
 pub fn store_options(config: &Config) -> StoreOptions {
-    let tables = [session::TABLES, outbox::TABLES, keys::TABLES].concat();
+    let tables = [session::TABLES, inbox::TABLES, outbox::TABLES, keys::TABLES].concat();
     StoreOptions { sync_delay: config.sync_delay, tables, ..StoreOptions::default() }
 }
 
@@ -113,7 +114,12 @@ impl Gateway {
 
         let (receipts, receipt_queue) = mpsc::channel(RECEIPTS);
         let url = config.whatsapp_url.as_deref();
-        let setup = ClientSetup { whatsapp_url: config.whatsapp_url.clone(), http: WhatsAppHttp::new(url) };
+        let (inbox, soon) = Inbox::open(store.clone(), InboxSettings::from_config(config))?;
+        let setup = ClientSetup {
+            whatsapp_url: config.whatsapp_url.clone(),
+            http: WhatsAppHttp::new(url),
+            inbox: inbox.clone(),
+        };
         let registry = Registry::open(store.clone(), setup, receipts)?;
 
         let api = Arc::new(api::Shared {
@@ -121,6 +127,7 @@ impl Gateway {
             keys,
             registry: registry.clone(),
             outbox: outbox.clone(),
+            inbox: inbox.clone(),
             spool,
             fetch: FetchPolicy::new(config.allow_private_fetch.clone()),
             country_code: config.country_code.clone(),
@@ -139,6 +146,7 @@ impl Gateway {
         let tasks = vec![
             ("api", tokio::spawn(serve)),
             ("control socket", tokio::spawn(control::serve(control_socket, Arc::clone(&api), stopping))),
+            ("journal", tokio::spawn(inbox.run(soon))),
             ("outbox", tokio::spawn(outbox.run(registry, receipt_queue))),
         ];
         log::info!("listening on {address}");
@@ -160,6 +168,11 @@ impl Gateway {
         &self.api.keys
     }
 
+    /// The event journal.
+    pub fn inbox(&self) -> &Inbox {
+        &self.api.inbox
+    }
+
     /// The send queue.
     pub fn outbox(&self) -> &Outbox {
         &self.api.outbox
@@ -171,6 +184,8 @@ impl Gateway {
         let _ = self.stop.send(true);
         let close = async {
             self.api.registry.shutdown().await;
+            // After the sessions, whose last words it takes.
+            self.api.inbox.close();
             for (name, task) in self.tasks {
                 if name == "outbox" {
                     // It ends with the last session's receipts; nothing it could still do would be kept.

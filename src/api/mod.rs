@@ -23,6 +23,7 @@ mod send;
 pub mod serve;
 mod sessions;
 
+use crate::inbox::Inbox;
 use crate::media::{FetchPolicy, Spool};
 use crate::outbox::Outbox;
 use crate::session::Registry;
@@ -39,6 +40,8 @@ pub struct Shared {
     pub registry: Registry,
     /// The send queue.
     pub outbox: Outbox,
+    /// The event journal.
+    pub inbox: Inbox,
     /// Where files arrive.
     pub spool: Spool,
     /// What media URLs may point at.

@@ -7,6 +7,7 @@ mod acks;
 mod contacts;
 mod driver;
 mod http;
+mod inbound;
 mod network;
 mod record;
 pub mod registry;

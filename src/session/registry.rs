@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
@@ -13,6 +13,7 @@ use super::driver::ClientSetup;
 use super::record::{self, SessionRecord};
 use super::supervisor::{Command, Supervisor};
 use super::{ReceiptEvent, Snapshot, Status, Versions};
+pub(crate) use crate::clock::now_ms;
 use crate::store::{Store, StoreError};
 
 /// Sessions that one box may have: about 1 MB of memory each.
@@ -320,10 +321,4 @@ impl Registry {
             }
         }
     }
-}
-
-/// Unix milliseconds.
-pub(crate) fn now_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }

@@ -10,11 +10,11 @@ use whatsapp_rust::{Client, NodeFilter};
 
 use super::acks::Acks;
 use super::driver::{ClientSetup, Run, Signal};
-use super::network;
 use super::record::{self, SessionRecord};
 use super::registry::{PairCodeError, now_ms};
 use super::state::{Effect, Event, Phase, Reason, State};
 use super::{PairingCode, ReceiptEvent, Snapshot, Status, Versions};
+use super::{inbound, network};
 use crate::ids;
 use crate::store::account::{AccountId, AccountStore};
 use crate::store::{Store, StoreError};
@@ -319,6 +319,7 @@ impl Supervisor {
         }
         let after = (self.state.status(), self.state.reason.clone());
         if after != before {
+            inbound::state_changed(&self.setup.inbox, &self.record, after.0, &after.1);
             match after {
                 (status, Reason::None) => log::info!("session {}: {}", self.record.no, status.as_str()),
                 (status, reason) => {
@@ -354,7 +355,7 @@ impl Supervisor {
                     self.signals.0.clone(),
                     self.receipts.clone(),
                     self.acks.clone(),
-                    self.record.no,
+                    inbound::origin(&self.record),
                 );
                 match run.await {
                     Ok(run) => self.run = Some(run),
