@@ -1,4 +1,4 @@
-//! The wall clock.
+//! The wall clock, as it is stored and shown.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

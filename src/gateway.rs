@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::api::serve::ServeLimits;
-use crate::api::{self, control, keys, keys::Keys};
+use crate::api::{self, ApiSettings, control, keys, keys::Keys, limits};
 use crate::config::Config;
 use crate::inbox::{self, Inbox, InboxSettings};
 use crate::media::{FetchPolicy, Spool, SpoolError};
@@ -81,7 +81,7 @@ pub struct Gateway {
 
 /// How the store is opened: by the gateway, and by commands that run without one.
 pub fn store_options(config: &Config) -> StoreOptions {
-    let tables = [session::TABLES, inbox::TABLES, outbox::TABLES, keys::TABLES].concat();
+    let tables = [session::TABLES, inbox::TABLES, outbox::TABLES, keys::TABLES, limits::TABLES].concat();
     StoreOptions { sync_delay: config.sync_delay, tables, ..StoreOptions::default() }
 }
 
@@ -123,6 +123,9 @@ impl Gateway {
         let registry = Registry::open(store.clone(), setup, receipts)?;
 
         let api = Arc::new(api::Shared {
+            settings: ApiSettings::from_config(config),
+            rates: limits::Rates::default(),
+            checks: limits::Checks::new(store.clone()),
             store,
             keys,
             registry: registry.clone(),

@@ -1,5 +1,7 @@
 //! `kill -9` at random moments during 500 sends: every message that was accepted arrives exactly once.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests, outside the functions that clippy knows as tests")]
+
 mod support;
 
 use std::collections::HashMap;

@@ -1,11 +1,14 @@
 //! Files become media on the far phone, whole and as the kind that their content is.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests, outside the functions that clippy knows as tests")]
+
 mod support;
 
 use base64::Engine;
 use kurir::outbox::Progress;
+use serde_json::json;
 use sha2::{Digest, Sha256};
-use support::{CUSTOMER, Office, PATIENCE, request};
+use support::{CUSTOMER, OFFICE, Office, PATIENCE, request};
 
 /// A body of `multipart/form-data` with boundary `B`.
 fn multipart(fields: &[(&str, &str)], filename: &str, file: &[u8]) -> Vec<u8> {
@@ -56,5 +59,71 @@ async fn uploaded_media_arrive_whole_as_the_kind_that_their_content_is() {
     let kept = std::fs::read_dir(office.folder.path().join("media")).unwrap().filter_map(Result::ok);
     let left: Vec<_> = kept.filter(|e| e.file_type().is_ok_and(|t| t.is_file())).map(|e| e.path()).collect();
     assert!(left.is_empty(), "sent files are removed: {left:?}");
+    office.assert_no_violations();
+}
+
+/// Serves files over plain HTTP, each under its own path, until the test ends.
+async fn file_server(files: Vec<(&'static str, Vec<u8>)>) -> std::net::SocketAddr {
+    let mut router = axum::Router::new();
+    for (path, file) in files {
+        router = router.route(path, axum::routing::get(move || async move { file }));
+    }
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(kurir::api::serve::serve(
+        listener,
+        router,
+        kurir::api::serve::ServeLimits::default(),
+        None,
+        std::future::pending(),
+    ));
+    address
+}
+
+/// The smallest files that are recognised as what they are.
+fn samples() -> Vec<(&'static str, Vec<u8>)> {
+    let mut ogg =
+        b"OggS\0\x02\0\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0\0\0\0\0\x01\x13OpusHead\x01\x01\0\0\x80\xbb\0\0\0\0\0"
+            .to_vec();
+    ogg.resize(4096, 7);
+    let mut mp4 = b"\0\0\0\x18ftypisom\0\0\x02\0isomiso2".to_vec();
+    mp4.extend(b"\0\0\0\x08moov");
+    mp4.resize(4096, 0);
+    let mut zip = b"PK\x05\x06".to_vec();
+    zip.resize(22, 0);
+    vec![("/foto.png", png()), ("/suara.ogg", ogg), ("/film.mp4", mp4), ("/arsip.zip", zip)]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dialect_1_fetches_each_kind_of_media_from_its_url() {
+    let (office, _session) =
+        Office::paired_with(|config| config.allow_private_fetch = vec!["127.0.0.0/8".parse().unwrap()]).await;
+    let address = file_server(samples()).await;
+    let cases = [
+        ("/foto.png", "image", json!({"caption": "Hello World"}), "image", None),
+        ("/suara.ogg", "audio", json!({"ppt": true}), "audio", Some(true)),
+        ("/suara.ogg", "audio", json!({"ppt": "false"}), "audio", Some(false)),
+        ("/film.mp4", "video", json!({}), "video", None),
+        ("/arsip.zip", "zip", json!({}), "document", None),
+    ];
+    for (index, (path, media_type, extra, kind, ptt)) in cases.into_iter().enumerate() {
+        let mut body = json!({"api_key": office.key, "sender": OFFICE, "number": CUSTOMER,
+            "media_type": media_type, "url": format!("http://{address}{path}")});
+        body.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+        let answer = office.post("/send-media", body).await;
+        assert_eq!((answer.status, &answer.json()["status"]), (200, &json!(true)), "{path}: {answer:?}");
+        let inbox = office.sim.inbox(CUSTOMER, index + 1, PATIENCE).await.unwrap();
+        let got = &inbox[index];
+        let file = samples().into_iter().find(|(name, _)| *name == path).unwrap().1;
+        assert_eq!(
+            (got.kind.as_str(), got.ptt.unwrap_or(false)),
+            (kind, ptt.unwrap_or(false)),
+            "{path}: {got:?}"
+        );
+        assert_eq!(got.sha256.as_deref(), Some(hex::encode(Sha256::digest(&file)).as_str()), "{path}");
+        if kind == "image" {
+            assert_eq!(got.caption.as_deref(), Some("Hello World"));
+        }
+    }
     office.assert_no_violations();
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use kurir::session::{Reason, Status};
 use serde_json::json;
-use support::{CUSTOMER, OFFICE, Office, wait_for};
+use support::{CUSTOMER, OFFICE, Office, decode_png, wait_for};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_session_is_created_shown_paired_counted_and_deleted_over_http() {
@@ -40,20 +40,6 @@ async fn a_session_is_created_shown_paired_counted_and_deleted_over_http() {
     assert_eq!((deleted.status, deleted.json()["success"].clone()), (200, json!(true)));
     assert_eq!(office.call("GET", &format!("/api/sessions/{id}"), None).await.status, 404);
     office.assert_no_violations();
-}
-
-fn decode_png(data_url: &str) -> String {
-    use base64::Engine;
-    let bytes =
-        base64::engine::general_purpose::STANDARD.decode(data_url.split(',').nth(1).unwrap()).unwrap();
-    let mut decoder = png::Decoder::new(std::io::Cursor::new(bytes));
-    decoder.set_transformations(png::Transformations::EXPAND);
-    let mut reader = decoder.read_info().unwrap();
-    let mut pixels = vec![0; reader.output_buffer_size().unwrap()];
-    let size = reader.next_frame(&mut pixels).unwrap();
-    let (width, height) = (size.width as usize, size.height as usize);
-    let mut image = rqrr::PreparedImage::prepare_from_greyscale(width, height, |x, y| pixels[y * width + x]);
-    image.detect_grids()[0].decode().unwrap().1
 }
 
 #[tokio::test(flavor = "multi_thread")]

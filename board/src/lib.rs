@@ -2,3 +2,18 @@
 //!
 //! This crate knows nothing of WhatsApp. The gateway decides what is shown and what a press means
 //! (`kurir::panel`); this crate says how a picture, a press and a light reach the hardware.
+//!
+//! Three small traits are the border: [`Display`] takes [`Frame`]s, [`Buttons`] gives [`Edge`]s, [`Led`] takes a level.
+
+mod buttons;
+mod display;
+mod error;
+mod frame;
+mod led;
+pub mod memory;
+
+pub use buttons::{Button, Buttons, Edge, Motion};
+pub use display::{Depth, Display, FLUSH_LIMIT, Panel};
+pub use error::PartError;
+pub use frame::Frame;
+pub use led::{Dimming, Led, duty};

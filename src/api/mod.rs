@@ -3,18 +3,20 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Instant;
 
 use axum::Router;
 use axum::extract::{ConnectInfo, Request};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use serde_json::json;
 
+mod access;
+mod checks;
 pub mod control;
 mod health;
 pub mod keys;
+pub mod limits;
 mod mpwa;
 mod params;
 pub mod phone;
@@ -22,13 +24,17 @@ pub mod qr;
 mod send;
 pub mod serve;
 mod sessions;
+mod settings;
 
 use crate::inbox::Inbox;
 use crate::media::{FetchPolicy, Spool};
 use crate::outbox::Outbox;
 use crate::session::Registry;
 use crate::store::Store;
-use keys::{Caller, Denied, Keys};
+use access::header_key;
+use keys::Keys;
+use limits::{Checks, Rates};
+pub use settings::ApiSettings;
 
 /// What the handlers share.
 pub struct Shared {
@@ -48,6 +54,12 @@ pub struct Shared {
     pub fetch: FetchPolicy,
     /// Replaces a leading `0` in phone numbers; empty: nothing does.
     pub country_code: String,
+    /// What the dialects do beyond their formats.
+    pub settings: ApiSettings,
+    /// Requests per key.
+    pub rates: Rates,
+    /// Number checks per key.
+    pub checks: Checks,
     /// The data folder, for messages to people.
     pub data_dir: PathBuf,
 }
@@ -64,6 +76,7 @@ pub fn router(api: Api) -> Router {
         .merge(sessions::routes())
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
+        .layer(axum::middleware::from_fn(access::rate_headers))
         .with_state(api)
 }
 
@@ -85,15 +98,4 @@ fn peer(request: &Request) -> IpAddr {
         .extensions()
         .get::<ConnectInfo<SocketAddr>>()
         .map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |ConnectInfo(address)| address.ip())
-}
-
-/// The key in `X-API-Key`.
-fn header_key(headers: &HeaderMap) -> Option<&str> {
-    headers.get("x-api-key").and_then(|value| value.to_str().ok())
-}
-
-impl Shared {
-    fn authenticate(&self, key: Option<&str>, from: IpAddr) -> Result<Caller, Denied> {
-        self.keys.check(key, from, Instant::now())
-    }
 }

@@ -7,6 +7,10 @@ use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use serde_json::{Map, Value};
 
+use crate::media::Fetched;
+
+mod lists;
+
 /// Largest body of a request without a file. A message has at most 65,536 characters of up to 4 bytes.
 pub(super) const MAX_BODY: usize = 1024 * 1024;
 /// Parameters that one request may have.
@@ -24,6 +28,14 @@ pub(super) enum ParamError {
     /// The body did not arrive whole.
     #[error("the request body did not arrive completely")]
     Incomplete,
+    /// An uploaded file could not be taken.
+    #[error("{reason}")]
+    File {
+        /// The status that fits.
+        status: StatusCode,
+        /// What is wrong.
+        reason: String,
+    },
     /// A field is missing or empty.
     #[error("{0} is required")]
     Missing(&'static str),
@@ -50,6 +62,7 @@ impl ParamError {
     pub(super) fn status(&self) -> StatusCode {
         match self {
             ParamError::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+            ParamError::File { status, .. } => *status,
             _ => StatusCode::BAD_REQUEST,
         }
     }
@@ -59,6 +72,7 @@ impl ParamError {
 #[derive(Debug, Default)]
 pub(super) struct Params {
     fields: Map<String, Value>,
+    files: Vec<(String, Fetched)>,
 }
 
 impl Params {
@@ -99,7 +113,7 @@ impl Params {
     fn add_form(&mut self, body: &[u8]) -> Result<(), ParamError> {
         let pairs: Vec<(String, String)> = serde_urlencoded::from_bytes(body)
             .map_err(|_| ParamError::Body("the form parameters are not valid percent-encoded text".into()))?;
-        pairs.into_iter().try_for_each(|(key, value)| self.insert(key, Value::String(value)))
+        pairs.into_iter().try_for_each(|(key, value)| self.insert_form(&key, value))
     }
 
     fn add_json(&mut self, body: &[u8]) -> Result<(), ParamError> {
@@ -126,7 +140,7 @@ impl Params {
             if !is_file {
                 let text = String::from_utf8(bytes)
                     .map_err(|_| ParamError::Body("a multipart field is not UTF-8 text".into()))?;
-                self.insert(name, Value::String(text))?;
+                self.insert_form(&name, text)?;
             }
         }
         Ok(())

@@ -117,6 +117,13 @@ fn authenticate(api: &Shared, headers: &HeaderMap, request: &Request) -> Result<
                 "Too many wrong keys from this address; wait and try again",
             )
         },
+        Denied::Limited(wait) => Failure {
+            retry_after: Some(wait.as_secs() + 1),
+            ..Failure::new(
+                StatusCode::TOO_MANY_REQUESTS,
+                "This key made too many requests; wait and try again",
+            )
+        },
     })
 }
 
@@ -126,7 +133,7 @@ fn own_session(api: &Shared, caller: &Caller, id: &str) -> Result<Session, Failu
         .registry
         .get(id)
         .ok_or_else(|| Failure::new(StatusCode::NOT_FOUND, "Session not found; check the session id"))?;
-    if caller.may_use(session.owner()) {
+    if caller.may_use_session(&session) {
         Ok(session)
     } else {
         Err(Failure::new(StatusCode::FORBIDDEN, "This session belongs to another account"))
@@ -172,7 +179,7 @@ fn iso(at: SystemTime) -> String {
 async fn counts(State(api): State<Api>, request: Request) -> Result<Response, Failure> {
     let caller = caller(&api, &request)?;
     let (mut total, mut connected, mut connecting, mut qr, mut disconnected) = (0, 0, 0, 0, 0);
-    for session in api.registry.list().iter().filter(|s| caller.may_use(s.owner())) {
+    for session in api.registry.list().iter().filter(|s| caller.may_use_session(s)) {
         total += 1;
         match session.snapshot().status {
             Status::Connected => connected += 1,
@@ -190,7 +197,7 @@ async fn counts(State(api): State<Api>, request: Request) -> Result<Response, Fa
         .is_some_and(|q| q.split('&').any(|pair| matches!(pair, "list=1" | "list=true")));
     if wants_list {
         let sessions: Vec<Value> =
-            api.registry.list().iter().filter(|s| caller.may_use(s.owner())).map(describe).collect();
+            api.registry.list().iter().filter(|s| caller.may_use_session(s)).map(describe).collect();
         body["sessions"] = Value::Array(sessions);
     }
     Ok(Json(body).into_response())

@@ -5,16 +5,21 @@ use std::io::{BufReader, BufWriter, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use wacore::download::MediaType;
+use wacore::types::message::AddressingMode;
 use wacore::upload::{EncryptedMediaInfo, UploadSource, encrypt_media_streaming};
 use waproto::whatsapp as wa;
-use whatsapp_rust::Client;
+use whatsapp_rust::buffa::MessageField;
 use whatsapp_rust::media::{
     AudioOptions, DocumentOptions, ImageOptions, VideoOptions, audio_message, document_message,
     image_message, video_message,
 };
 use whatsapp_rust::upload::UploadResponse;
+use whatsapp_rust::wacore_binary::JidExt;
+use whatsapp_rust::{Client, Jid};
 
-use super::record::Content;
+use super::content::{Content, Context, Target};
+use super::record::Message;
+use crate::clock::now_ms;
 use crate::media::MediaKind;
 
 /// Why a message could not be built.
@@ -23,6 +28,12 @@ pub(super) enum BuildError {
     /// The kept file is gone or unreadable: trying again does not help.
     #[error("the file of this message cannot be read any more: {0}")]
     File(std::io::Error),
+    /// The stored content is not what WhatsApp takes: trying again does not help.
+    #[error("the message cannot be built: {0}")]
+    Content(&'static str),
+    /// The group could not be asked for; it may succeed later.
+    #[error("the group cannot be asked for: {0}")]
+    Group(String),
     /// The upload failed; it may succeed later.
     #[error("the upload to WhatsApp failed: {0}")]
     Upload(String),
@@ -30,7 +41,7 @@ pub(super) enum BuildError {
 
 impl BuildError {
     pub(super) fn is_final(&self) -> bool {
-        matches!(self, BuildError::File(_))
+        matches!(self, BuildError::File(_) | BuildError::Content(_))
     }
 }
 
@@ -68,18 +79,186 @@ fn encrypt(
 /// Builds the message. `file`: the kept file; `scratch`: where its encrypted copy may lie.
 pub(super) async fn message(
     client: &Client,
-    content: &Content,
+    message: &Message,
+    to: &Jid,
     file: PathBuf,
     scratch: PathBuf,
 ) -> Result<wa::Message, BuildError> {
-    let (media, mime, filename, caption, dimensions) = match content {
-        Content::Text { body } => {
-            return Ok(wa::Message { conversation: Some(body.clone()), ..wa::Message::default() });
-        }
-        Content::Media { media, mime, filename, caption, dimensions, .. } => {
-            (*media, mime.clone(), filename.clone(), caption.clone(), *dimensions)
-        }
+    let context = context_info(client, &message.context, to);
+    let Content::Media { media, mime, filename, caption, dimensions, .. } = &message.content else {
+        return plain(client, &message.content, context, message.context.no_preview, to).await;
     };
+    let (media, mime, filename, caption) = (*media, mime.clone(), filename.clone(), caption.clone());
+    let mut built = upload(client, media, mime, filename, caption, *dimensions, file, scratch).await?;
+    if let Some(context) = context {
+        attach(&mut built, context);
+    }
+    Ok(built)
+}
+
+/// The messages that need no upload.
+async fn plain(
+    client: &Client,
+    content: &Content,
+    context: Option<wa::ContextInfo>,
+    no_preview: bool,
+    to: &Jid,
+) -> Result<wa::Message, BuildError> {
+    let mut message = wa::Message::default();
+    match content {
+        Content::Text { body } if context.is_none() && !no_preview => {
+            message.conversation = Some(body.clone())
+        }
+        Content::Text { body } => {
+            message.extended_text_message = MessageField::some(wa::message::ExtendedTextMessage {
+                text: Some(body.clone()),
+                preview_type: no_preview.then_some(wa::message::extended_text_message::PreviewType::NONE),
+                context_info: field(context),
+                ..Default::default()
+            });
+        }
+        Content::Poll { name, options, selectable, secret } => {
+            let poll = wa::message::PollCreationMessage {
+                name: Some(name.clone()),
+                options: options
+                    .iter()
+                    .map(|option| wa::message::poll_creation_message::Option {
+                        option_name: Some(option.clone()),
+                        ..Default::default()
+                    })
+                    .collect(),
+                selectable_options_count: Some(*selectable),
+                poll_content_type: Some(wa::message::PollContentType::TEXT),
+                context_info: field(context),
+                ..Default::default()
+            };
+            // As WhatsApp Web does: version 3 for a single choice, version 1 for several.
+            if *selectable == 1 {
+                message.poll_creation_message_v3 = MessageField::some(poll);
+            } else {
+                message.poll_creation_message = MessageField::some(poll);
+            }
+            let secret =
+                hex::decode(secret).map_err(|_| BuildError::Content("the poll's secret is damaged"))?;
+            message.message_context_info = MessageField::some(wa::MessageContextInfo {
+                message_secret: Some(secret),
+                ..Default::default()
+            });
+        }
+        Content::Location { latitude, longitude, name, address } => {
+            message.location_message = MessageField::some(wa::message::LocationMessage {
+                degrees_latitude: Some(*latitude),
+                degrees_longitude: Some(*longitude),
+                name: name.clone(),
+                address: address.clone(),
+                context_info: field(context),
+                ..Default::default()
+            });
+        }
+        Content::Contact { name, vcard } => {
+            message.contact_message = MessageField::some(wa::message::ContactMessage {
+                display_name: Some(name.clone()),
+                vcard: Some(vcard.clone()),
+                context_info: field(context),
+                ..Default::default()
+            });
+        }
+        Content::Reaction { target, emoji } => {
+            let author = target.author.clone().filter(|_| to.is_group() && !target.from_me);
+            let key = key(to, target.from_me, &target.id, author);
+            message = wacore::proto_helpers::build_reaction_message(key, emoji.clone(), now_ms());
+        }
+        Content::Edit { target, body } => {
+            let own = if to.is_group() { Some(own_jid(client, to).await?) } else { None };
+            let new = wa::Message { conversation: Some(body.clone()), ..wa::Message::default() };
+            message.protocol_message = MessageField::some(wa::message::ProtocolMessage {
+                key: MessageField::some(key(to, true, target, own)),
+                r#type: Some(wa::message::protocol_message::Type::MESSAGE_EDIT),
+                edited_message: MessageField::some(new),
+                timestamp_ms: Some(now_ms()),
+                ..Default::default()
+            });
+        }
+        Content::Delete { target } => {
+            message.protocol_message = MessageField::some(wa::message::ProtocolMessage {
+                key: MessageField::some(key(to, true, target, None)),
+                r#type: Some(wa::message::protocol_message::Type::REVOKE),
+                ..Default::default()
+            });
+        }
+        Content::Media { .. } => return Err(BuildError::Content("a file needs an upload")),
+    }
+    Ok(message)
+}
+
+fn field<T: Default>(value: Option<T>) -> MessageField<T> {
+    value.map_or_else(MessageField::none, MessageField::some)
+}
+
+fn key(to: &Jid, from_me: bool, id: &str, participant: Option<String>) -> wa::MessageKey {
+    wa::MessageKey {
+        remote_jid: Some(to.to_string()),
+        from_me: Some(from_me),
+        id: Some(id.to_owned()),
+        participant,
+    }
+}
+
+/// The name under which a group knows us: groups that address by LID do so for us too.
+async fn own_jid(client: &Client, group: &Jid) -> Result<String, BuildError> {
+    let info = client.groups().query_info(group).await.map_err(|e| BuildError::Group(e.to_string()))?;
+    let own = match info.addressing_mode {
+        AddressingMode::Lid => client.lid(),
+        AddressingMode::Pn => client.pn(),
+    };
+    let own = own.ok_or_else(|| BuildError::Group("the session has no address yet".into()))?;
+    Ok(own.to_non_ad_string())
+}
+
+fn context_info(client: &Client, context: &Context, to: &Jid) -> Option<wa::ContextInfo> {
+    if context.quoted.is_none() && context.mentions.is_empty() {
+        return None;
+    }
+    let mut info = wa::ContextInfo { mentioned_jid: context.mentions.clone(), ..wa::ContextInfo::default() };
+    if let Some(Target { id, from_me, author, text }) = &context.quoted {
+        let writer = if *from_me { client.pn() } else { Some(to.clone()).filter(|to| !to.is_group()) };
+        info.stanza_id = Some(id.clone());
+        info.participant = author.clone().or_else(|| writer.map(|jid| jid.to_non_ad_string()));
+        // The recipient's app shows its own copy of the quoted message; this is for one that has none.
+        let text = text.clone().unwrap_or_default();
+        info.quoted_message =
+            MessageField::some(wa::Message { conversation: Some(text), ..wa::Message::default() });
+    }
+    Some(info)
+}
+
+/// Adds what a file's message refers to.
+fn attach(message: &mut wa::Message, context: wa::ContextInfo) {
+    let context = MessageField::some(context);
+    if let Some(m) = message.image_message.as_option_mut() {
+        m.context_info = context;
+    } else if let Some(m) = message.video_message.as_option_mut() {
+        m.context_info = context;
+    } else if let Some(m) = message.audio_message.as_option_mut() {
+        m.context_info = context;
+    } else if let Some(m) = message.document_message.as_option_mut() {
+        m.context_info = context;
+    } else if let Some(m) = message.sticker_message.as_option_mut() {
+        m.context_info = context;
+    }
+}
+
+#[allow(clippy::too_many_arguments, reason = "the parts of one stored file, for its one caller")]
+async fn upload(
+    client: &Client,
+    media: MediaKind,
+    mime: String,
+    filename: String,
+    caption: Option<String>,
+    dimensions: Option<(u32, u32)>,
+    file: PathBuf,
+    scratch: PathBuf,
+) -> Result<wa::Message, BuildError> {
     let media_type = match media {
         MediaKind::Image => MediaType::Image,
         MediaKind::Video => MediaType::Video,
@@ -134,7 +313,7 @@ fn sticker_message(
     dimensions: Option<(u32, u32)>,
 ) -> wa::Message {
     wa::Message {
-        sticker_message: whatsapp_rust::buffa::MessageField::some(wa::message::StickerMessage {
+        sticker_message: MessageField::some(wa::message::StickerMessage {
             url: Some(upload.url),
             direct_path: Some(upload.direct_path),
             media_key: Some(upload.media_key.to_vec()),

@@ -5,13 +5,17 @@
 //! carry it on to `Delivered` and `Read`. A crash at any moment leads at worst to a resend under the same id, which the
 //! recipient's phone shows once.
 
+mod accept;
+mod attempt;
 mod build;
+mod content;
+mod orders;
 mod pump;
 mod record;
 pub mod schedule;
 
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -19,14 +23,16 @@ use redb::ReadableTable;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 
+use crate::clock::now_ms;
 use crate::config::Config;
-use crate::ids;
-use crate::media::{Fetched, MediaKind, Spool, SpoolError};
-use crate::session::registry::now_ms;
-use crate::session::{ReceiptEvent, ReceiptKind, Registry, Session};
+use crate::media::Spool;
+use crate::session::{ReceiptEvent, ReceiptKind, Registry};
 use crate::store::{Store, StoreError, json};
 
-pub use record::{Content, Message, Progress, TABLES};
+pub use accept::{AcceptError, Accepted, Batch, Body, Draft, Options};
+pub use content::{Content, Context, Target, vcard};
+pub use orders::{Cancelled, Retried};
+pub use record::{Message, Progress, Reference, TABLES};
 use schedule::Pace;
 
 /// Receipts taken into one write.
@@ -71,67 +77,63 @@ impl OutboxSettings {
     }
 }
 
-/// A message to be accepted.
-pub struct Draft {
-    /// The chat's JID.
-    pub to: String,
-    /// Whether WhatsApp said that the number is registered.
-    pub checked: bool,
-    /// What to send.
-    pub body: Body,
-}
-
-/// What a draft carries.
-pub enum Body {
-    /// A text.
-    Text(String),
-    /// A file.
-    Media {
-        /// The file.
-        file: Fetched,
-        /// How it is shown.
-        media: MediaKind,
-        /// The text below it.
-        caption: Option<String>,
-    },
-}
-
-/// What was promised.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Accepted {
-    /// Stable integer.
-    pub seq: u64,
-    /// UUID.
-    pub id: String,
-    /// The WhatsApp message id.
-    pub message_id: String,
-    /// Unix milliseconds.
-    pub accepted_at_ms: i64,
-}
-
-/// Why a message was not accepted; nothing of it is kept.
-#[derive(Debug, thiserror::Error)]
-pub enum AcceptError {
-    /// The session's queue is full.
-    #[error("this session already has {limit} messages waiting; try again later")]
-    QueueFull {
-        /// The limit.
-        limit: usize,
-    },
-    /// The file could not be kept.
-    #[error("{0}")]
-    Spool(#[from] SpoolError),
-    /// The store failed.
-    #[error("{0}")]
-    Store(#[from] StoreError),
-}
-
 /// What a session's pump and its callers share.
-#[derive(Default)]
 struct Lane {
     /// Messages accepted and neither sent nor failed.
     depth: AtomicUsize,
     wake: Notify,
+    /// When the next scheduled message is due, Unix milliseconds; `i64::MAX`: none is. Never later than the truth.
+    next_due: AtomicI64,
+    /// Messages that somebody is sending or cancelling. Held for set operations only, as is `orders`.
+    claims: Mutex<HashSet<u64>>,
+    orders: Mutex<Vec<Order>>,
+}
+
+impl Default for Lane {
+    fn default() -> Lane {
+        Lane {
+            depth: AtomicUsize::new(0),
+            wake: Notify::new(),
+            // The pump's first look at the store corrects it.
+            next_due: AtomicI64::new(0),
+            claims: Mutex::default(),
+            orders: Mutex::default(),
+        }
+    }
+}
+
+impl Lane {
+    /// Takes a message for sending or cancelling. `false`: somebody else has it.
+    fn claim(&self, seq: u64) -> bool {
+        self.claims.lock().unwrap_or_else(PoisonError::into_inner).insert(seq)
+    }
+
+    fn release(&self, seq: u64) {
+        self.claims.lock().unwrap_or_else(PoisonError::into_inner).remove(&seq);
+    }
+
+    fn is_claimed(&self, seq: u64) -> bool {
+        self.claims.lock().unwrap_or_else(PoisonError::into_inner).contains(&seq)
+    }
+
+    fn order(&self, order: Order) {
+        self.orders.lock().unwrap_or_else(PoisonError::into_inner).push(order);
+        self.wake.notify_one();
+    }
+
+    fn take_orders(&self) -> Vec<Order> {
+        std::mem::take(&mut *self.orders.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// What a pump is told of single messages.
+enum Order {
+    /// It is not to be sent; the store knows.
+    Cancelled(u64),
+    /// It is to be sent after all; the store knows.
+    Requeued(Box<Message>),
+    /// Its next attempt need not wait.
+    Hurry(u64),
 }
 
 /// See the module. Cheap to clone.
@@ -151,20 +153,16 @@ struct Shared {
 impl Outbox {
     /// Reads what waits, and removes kept files that no waiting message needs.
     pub fn open(store: Store, spool: Spool, settings: OutboxSettings) -> Result<Outbox, StoreError> {
+        // Filled anew where the store asks for a second reading.
         let mut lanes: HashMap<u32, Arc<Lane>> = HashMap::new();
-        let mut needed = std::collections::HashSet::new();
+        let mut needed = HashSet::new();
         store.read(|txn| {
-            let queue = txn.open_table(record::QUEUE)?;
+            lanes.clear();
             let messages = txn.open_table(record::MESSAGES)?;
-            for row in queue.iter()? {
-                let (key, _) = row?;
-                let Some(seq) = record::seq_of_queue_key(key.value()) else { continue };
-                let Some(row) = messages.get(seq)? else { continue };
-                let message: Message = json::decode("outbox", row.value())?;
+            for seq in record::unfinished(txn, None)? {
+                let Some(message) = record::get(&messages, seq)? else { continue };
                 lanes.entry(message.session_no).or_default().depth.fetch_add(1, Ordering::Relaxed);
-                if matches!(message.content, Content::Media { .. }) {
-                    needed.insert(message.id);
-                }
+                needed.extend(message.file_id().map(str::to_owned));
             }
             Ok(())
         })?;
@@ -186,79 +184,32 @@ impl Outbox {
         self.lane(session_no).depth.load(Ordering::Relaxed)
     }
 
-    /// Keeps a message. When this returns `Ok`, no crash loses it.
-    pub async fn accept(&self, session: &Session, draft: Draft) -> Result<Accepted, AcceptError> {
-        let lane = self.lane(session.no());
-        let limit = self.shared.settings.queue_limit;
-        // Counted before the write, so that many callers at once cannot overrun the limit together.
-        if lane.depth.fetch_add(1, Ordering::Relaxed) >= limit {
-            lane.depth.fetch_sub(1, Ordering::Relaxed);
-            return Err(AcceptError::QueueFull { limit });
-        }
-        let result = self.keep(session.no(), draft).await;
-        match &result {
-            Ok(_) => lane.wake.notify_one(),
-            Err(_) => {
-                lane.depth.fetch_sub(1, Ordering::Relaxed);
-            }
-        }
-        result
+    /// Messages that the session has sent in its life.
+    pub fn sent_count(&self, session_no: u32) -> Result<u64, StoreError> {
+        self.shared.store.read(|txn| {
+            let row = txn.open_table(record::SENT)?.get(session_no)?;
+            Ok(row.and_then(|row| row.value().try_into().ok()).map_or(0, u64::from_le_bytes))
+        })
     }
 
-    async fn keep(&self, session_no: u32, draft: Draft) -> Result<Accepted, AcceptError> {
-        let id = ids::uuid();
-        let content = match draft.body {
-            Body::Text(body) => Content::Text { body },
-            Body::Media { file, media, caption } => {
-                let content = Content::Media {
-                    media,
-                    mime: file.mime.to_owned(),
-                    filename: file.filename.clone(),
-                    caption,
-                    size: file.size,
-                    dimensions: file.dimensions,
-                };
-                // The file is on disk before the message that needs it.
-                file.persist(&id).await?;
-                content
-            }
-        };
-        let is_media = matches!(content, Content::Media { .. });
-        let mut message = Message {
-            seq: 0,
-            id: id.clone(),
-            session_no,
-            message_id: ids::message_id(),
-            to: draft.to,
-            checked: draft.checked,
-            content,
-            progress: Progress::Pending,
-            attempts: 0,
-            accepted_at_ms: now_ms(),
-            sent_at_ms: None,
-            delivered_at_ms: None,
-            read_at_ms: None,
-            error: None,
-        };
-        let written = self
-            .shared
-            .store
-            .write(move |txn| {
-                // The newest row is never pruned, so a number never comes twice.
-                message.seq = txn.open_table(record::MESSAGES)?.last()?.map_or(0, |(key, _)| key.value()) + 1;
-                record::insert(txn, &message)?;
-                Ok(Accepted {
-                    seq: message.seq,
-                    id: message.id.clone(),
-                    message_id: message.message_id.clone(),
-                    accepted_at_ms: message.accepted_at_ms,
-                })
-            })
-            .await;
-        if written.is_err() && is_media {
-            self.remove_file(&id).await;
-        }
-        Ok(written?)
+    /// Whether the message is on its way right now.
+    pub fn is_sending(&self, message: &Message) -> bool {
+        message.progress == Progress::Pending && self.lane(message.session_no).is_claimed(message.seq)
+    }
+
+    /// The message with this number.
+    pub fn find_seq(&self, seq: u64) -> Result<Option<Message>, StoreError> {
+        self.shared.store.read(|txn| record::get(&txn.open_table(record::MESSAGES)?, seq))
+    }
+
+    /// The messages that were last accepted under this reference, in the order of their recipients.
+    pub fn find_reference(&self, reference: &Reference) -> Result<Vec<Message>, StoreError> {
+        self.shared.store.read(|txn| {
+            let messages = txn.open_table(record::MESSAGES)?;
+            let referred = record::refer(&txn.open_table(record::REFERENCES)?, reference)?;
+            let seqs = referred.map(|referred| referred.seqs).unwrap_or_default();
+            seqs.into_iter().filter_map(|seq| record::get(&messages, seq).transpose()).collect()
+        })
     }
 
     /// The message with this UUID or WhatsApp message id.
@@ -272,8 +223,7 @@ impl Outbox {
                     .and_then(|row| row.value().try_into().ok()),
             };
             let Some(seq) = seq.map(u64::from_le_bytes) else { return Ok(None) };
-            let row = txn.open_table(record::MESSAGES)?.get(seq)?;
-            row.map(|row| json::decode("outbox", row.value())).transpose()
+            record::get(&txn.open_table(record::MESSAGES)?, seq)
         })
     }
 
@@ -339,15 +289,14 @@ impl Outbox {
                         .and_then(|row| row.value().try_into().ok())
                         .map(u64::from_le_bytes);
                     let Some(seq) = seq else { continue };
-                    let was_pending = record::update(txn, seq, |message| {
-                        let was_pending = message.progress == Progress::Pending;
+                    let settled = record::settle(txn, seq, |message| {
                         if message.session_no == receipt.session_no {
                             apply_receipt(message, receipt);
                         }
-                        was_pending && message.progress != Progress::Pending
                     })?;
-                    // A receipt for a message whose ack we never saw: after a crash between the two.
-                    if was_pending == Some(true) {
+                    // A receipt for a message whose ack we never saw: after a crash between the two. A file that it
+                    // leaves is found by the next start.
+                    if settled.is_some() {
                         this.lane(receipt.session_no).wake.notify_one();
                     }
                 }
@@ -363,21 +312,15 @@ impl Outbox {
     async fn abandon(&self, session_no: u32) {
         self.shared.lanes.lock().unwrap_or_else(PoisonError::into_inner).remove(&session_no);
         let write = self.shared.store.write(move |txn| {
-            let mut waiting = Vec::new();
-            let from = record::queue_key(session_no, 0);
-            let to = record::queue_key(session_no, u64::MAX);
-            for row in txn.open_table(record::QUEUE)?.range(from.as_slice()..=to.as_slice())? {
-                waiting.extend(record::seq_of_queue_key(row?.0.value()));
-            }
             let mut files = Vec::new();
-            for seq in waiting {
-                let file = record::update(txn, seq, |message| {
+            for seq in record::unfinished_in(txn, session_no)? {
+                let settled = record::settle(txn, seq, |message| {
                     message.progress = Progress::Failed;
                     message.error = Some("the session was deleted".into());
-                    message.id.clone()
                 })?;
-                files.extend(file);
+                files.extend(settled.and_then(|settled| settled.file));
             }
+            txn.open_table(record::SENT)?.remove(session_no)?;
             Ok(files)
         });
         match write.await {

@@ -5,69 +5,177 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use tokio::sync::watch;
 use tokio::task::JoinSet;
-use whatsapp_rust::{Client, Jid, SendOptions};
 
-use super::record::{self, Message, Progress};
-use super::schedule::{Next, Schedule, refusal_is_final, retry_pause};
-use super::{Content, Outbox, build};
+use super::attempt::{Flight, Outcome, fly, too_late, too_old};
+use super::record::{self, Message, Progress, Queue};
+use super::schedule::{Next, Schedule, retry_pause};
+use super::{Lane, Order, Outbox};
+use crate::clock::now_ms;
 use crate::ids;
-use crate::session::registry::now_ms;
-use crate::session::{Ack, Lookup, Session};
-use crate::store::{StoreError, json};
+use crate::session::Session;
+use crate::store::StoreError;
 
 /// Messages known in memory; the rest waits in the store.
 const WINDOW: usize = 256;
+/// The same for messages of the slow lane.
+const SLOW_WINDOW: usize = 32;
 /// While nothing can be sent, how often messages that grew too old are looked for.
 const AGE_CHECK: Duration = Duration::from_secs(60);
 /// Pause after the store failed.
 const STORE_PAUSE: Duration = Duration::from_secs(5);
 
-/// How an attempt ended.
-enum Outcome {
-    /// WhatsApp's server acknowledged it.
-    Sent,
-    /// It will never go out.
-    Failed(String),
-    /// To be tried again. Not `counted` when the connection broke, which says nothing of the message.
-    Again { error: String, counted: bool },
-    /// It was finished meanwhile, or is gone.
-    Gone,
+/// Pause after an attempt that a broken connection ended; the client is usually gone before it is over.
+const BROKEN_PAUSE: Duration = Duration::from_secs(1);
+
+/// How far into one lane's queue the pump has read.
+struct Reader {
+    table: Queue,
+    cursor: u64,
+    /// Whether the store may hold messages beyond the cursor.
+    more: bool,
 }
 
-struct Flight {
-    message: Option<Message>,
-    outcome: Outcome,
+impl Reader {
+    fn new(table: Queue) -> Reader {
+        Reader { table, cursor: 0, more: true }
+    }
+
+    /// Reads at most `most` further messages into the schedule.
+    fn read(
+        &mut self,
+        outbox: &Outbox,
+        session_no: u32,
+        most: usize,
+        schedule: &mut Schedule,
+    ) -> Result<(), StoreError> {
+        let found = outbox.shared.store.read(|txn| {
+            let queue = txn.open_table(self.table)?;
+            let messages = txn.open_table(record::MESSAGES)?;
+            let from = record::queue_key(session_no, self.cursor + 1);
+            let to = record::queue_key(session_no, u64::MAX);
+            let mut found = Vec::new();
+            for row in queue.range(from.as_slice()..=to.as_slice())?.take(most) {
+                let Some(seq) = record::seq_of_queue_key(row?.0.value()) else { continue };
+                if let Some(message) = record::get(&messages, seq)? {
+                    found.push((seq, message.to, Duration::from_millis(message.pause_ms.into())));
+                }
+            }
+            Ok(found)
+        })?;
+        self.more = found.len() >= most;
+        for (seq, chat, pause) in found {
+            self.cursor = seq;
+            schedule.push_slow(seq, chat, pause);
+        }
+        Ok(())
+    }
+
+    /// A message came into the queue that may lie before the cursor.
+    fn insert(&mut self, message: Message, schedule: &mut Schedule) {
+        if message.seq > self.cursor {
+            self.more = true;
+        } else {
+            let pause = Duration::from_millis(message.pause_ms.into());
+            schedule.push_slow(message.seq, message.to, pause);
+        }
+    }
+}
+
+/// What the pump knows of the messages that wait.
+struct Waiting {
+    schedule: Schedule,
+    quick: Reader,
+    slow: Reader,
+}
+
+impl Waiting {
+    fn insert(&mut self, message: Message) {
+        let reader = if message.pause_ms > 0 { &mut self.slow } else { &mut self.quick };
+        reader.insert(message, &mut self.schedule);
+    }
+
+    fn read(&mut self, outbox: &Outbox, session_no: u32) -> Result<(), StoreError> {
+        let slow = if self.slow.more { self.schedule.slow_len() } else { 0 };
+        if self.quick.more && self.schedule.len() - slow < WINDOW {
+            let most = WINDOW - (self.schedule.len() - slow);
+            self.quick.read(outbox, session_no, most, &mut self.schedule)?;
+        }
+        if self.slow.more && slow < SLOW_WINDOW {
+            self.slow.read(outbox, session_no, SLOW_WINDOW - slow, &mut self.schedule)?;
+        }
+        Ok(())
+    }
+
+    /// Moves the messages whose time has come into the queue.
+    async fn promote(&mut self, outbox: &Outbox, session_no: u32, lane: &Lane) -> Result<(), StoreError> {
+        let now = now_ms();
+        if lane.next_due.load(Ordering::Relaxed) > now || self.schedule.len() >= 2 * WINDOW {
+            return Ok(());
+        }
+        // Reset before the look, so that one accepted meanwhile is not overlooked.
+        lane.next_due.store(i64::MAX, Ordering::Relaxed);
+        let written = outbox
+            .shared
+            .store
+            .write_if(move |txn| {
+                let messages = record::promote(txn, session_no, now, WINDOW)?;
+                let next = record::next_due(txn, session_no)?;
+                let changed = !messages.is_empty();
+                Ok(((messages, next), changed))
+            })
+            .await;
+        match written {
+            Ok((messages, next)) => {
+                lane.next_due.fetch_min(next.unwrap_or(i64::MAX), Ordering::Relaxed);
+                for message in messages {
+                    self.insert(message);
+                }
+                Ok(())
+            }
+            Err(e) => {
+                lane.next_due.store(0, Ordering::Relaxed);
+                Err(e)
+            }
+        }
+    }
 }
 
 pub(super) async fn run(outbox: Outbox, session: Session) {
     let mut clients = session.watch_client();
     let lane = outbox.lane(session.no());
-    let mut schedule = Schedule::new(outbox.shared.settings.pace);
+    let mut waiting = Waiting {
+        schedule: Schedule::new(outbox.shared.settings.pace),
+        quick: Reader::new(record::QUEUE),
+        slow: Reader::new(record::PACED),
+    };
     let mut flights: JoinSet<Flight> = JoinSet::new();
     // Kept here and not in the attempt, so that one that panics does not leave its chat blocked.
     let mut aboard: HashMap<tokio::task::Id, (u64, String)> = HashMap::new();
-    let mut cursor = 0;
-    // Whether the store may hold messages beyond the cursor.
-    let mut more = true;
     loop {
-        if more && schedule.len() < WINDOW {
-            match load(&outbox, session.no(), cursor, WINDOW - schedule.len()) {
-                Ok(found) => {
-                    more = found.len() >= WINDOW - schedule.len();
-                    for (seq, chat) in found {
-                        cursor = seq;
-                        schedule.push(seq, chat);
+        for order in lane.take_orders() {
+            match order {
+                Order::Cancelled(seq) => {
+                    // One that is in flight lands as gone, and is counted then.
+                    let known = waiting.schedule.forget(seq);
+                    if known || !aboard.values().any(|(flying, _)| *flying == seq) {
+                        lane.depth.fetch_sub(1, Ordering::Relaxed);
                     }
                 }
-                Err(e) => {
-                    log::error!("session {}: its queue cannot be read: {e}", session.no());
-                    tokio::time::sleep(STORE_PAUSE).await;
-                    continue;
-                }
+                Order::Requeued(message) => waiting.insert(*message),
+                Order::Hurry(seq) => waiting.schedule.hurry(seq),
             }
         }
+        let mut gathered = waiting.promote(&outbox, session.no(), &lane).await;
+        if gathered.is_ok() {
+            gathered = waiting.read(&outbox, session.no());
+        }
+        if let Err(e) = gathered {
+            log::error!("session {}: its queue cannot be read: {e}", session.no());
+            tokio::time::sleep(STORE_PAUSE).await;
+            continue;
+        }
+        let schedule = &mut waiting.schedule;
         let client = clients.borrow_and_update().clone();
         let mut wake_at = None;
         match &client {
@@ -86,10 +194,17 @@ pub(super) async fn run(outbox: Outbox, session: Session) {
                 }
             },
             None if !schedule.is_empty() => {
-                expire(&outbox, &session, &mut schedule).await;
+                expire(&outbox, &session, schedule).await;
                 wake_at = Some(Instant::now() + AGE_CHECK);
             }
             None => {}
+        }
+        let due = lane.next_due.load(Ordering::Relaxed);
+        if due != i64::MAX {
+            // Looked at again in between, because the clock may be set.
+            let wait = Duration::from_millis(u64::try_from(due - now_ms()).unwrap_or(0)).min(AGE_CHECK);
+            let at = Instant::now() + wait;
+            wake_at = Some(wake_at.map_or(at, |wake: Instant| wake.min(at)));
         }
         let timer = async {
             match wake_at {
@@ -104,135 +219,18 @@ pub(super) async fn run(outbox: Outbox, session: Session) {
                     Err(e) => {
                         log::error!("session {}: an attempt to send panicked", session.no());
                         let outcome = Outcome::Again { error: "an attempt to send panicked".into(), counted: true };
-                        (e.id(), Flight { message: None, outcome })
+                        (e.id(), Flight { message: None, outcome, claimed: true })
                     }
                 };
                 if let Some((seq, chat)) = aboard.remove(&id) {
-                    land(&outbox, &session, &mut schedule, seq, chat, flight).await;
+                    land(&outbox, &session, schedule, seq, chat, flight).await;
                 }
             }
-            () = lane.wake.notified() => more = true,
+            () = lane.wake.notified() => (waiting.quick.more, waiting.slow.more) = (true, true),
             changed = clients.changed() => if changed.is_err() { return },
             () = timer => {}
         }
     }
-}
-
-fn load(outbox: &Outbox, session_no: u32, after: u64, most: usize) -> Result<Vec<(u64, String)>, StoreError> {
-    outbox.shared.store.read(|txn| {
-        let queue = txn.open_table(record::QUEUE)?;
-        let messages = txn.open_table(record::MESSAGES)?;
-        let from = record::queue_key(session_no, after + 1);
-        let to = record::queue_key(session_no, u64::MAX);
-        let mut found = Vec::new();
-        for row in queue.range(from.as_slice()..=to.as_slice())?.take(most) {
-            let Some(seq) = record::seq_of_queue_key(row?.0.value()) else { continue };
-            if let Some(row) = messages.get(seq)? {
-                let message: Message = json::decode("outbox", row.value())?;
-                found.push((seq, message.to));
-            }
-        }
-        Ok(found)
-    })
-}
-
-fn read(outbox: &Outbox, seq: u64) -> Result<Option<Message>, StoreError> {
-    outbox.shared.store.read(|txn| {
-        let row = txn.open_table(record::MESSAGES)?.get(seq)?;
-        row.map(|row| json::decode("outbox", row.value())).transpose()
-    })
-}
-
-/// One attempt to send one message.
-async fn fly(
-    outbox: Outbox,
-    session: Session,
-    client: Arc<Client>,
-    clients: watch::Receiver<Option<Arc<Client>>>,
-    seq: u64,
-) -> Flight {
-    let mut flight = Flight { message: None, outcome: Outcome::Gone };
-    match read(&outbox, seq) {
-        Ok(Some(message)) => {
-            if message.progress == Progress::Pending {
-                flight.outcome = attempt(&outbox, &session, &client, clients, &message).await;
-            }
-            flight.message = Some(message);
-        }
-        Ok(None) => {}
-        Err(e) => flight.outcome = Outcome::Again { error: e.to_string(), counted: false },
-    }
-    flight
-}
-
-async fn attempt(
-    outbox: &Outbox,
-    session: &Session,
-    client: &Arc<Client>,
-    mut clients: watch::Receiver<Option<Arc<Client>>>,
-    message: &Message,
-) -> Outcome {
-    let settings = &outbox.shared.settings;
-    if too_old(message, settings.max_age) {
-        return Outcome::Failed(format!("not sent within {} s", settings.max_age.as_secs()));
-    }
-    let mut to = message.to.clone();
-    if !message.checked
-        && let Some(number) = to.strip_suffix("@s.whatsapp.net")
-    {
-        match session.lookup(number).await {
-            Ok(Lookup::Registered(jid)) => to = jid,
-            Ok(Lookup::Unregistered) => return Outcome::Failed("the number is not on WhatsApp".into()),
-            Err(e) => return Outcome::Again { error: e.to_string(), counted: false },
-        }
-    }
-    let Ok(jid) = to.parse::<Jid>() else {
-        return Outcome::Failed("the recipient's JID is not valid".into());
-    };
-    let (file, scratch) = match outbox.shared.spool.path(&message.id) {
-        Ok(file) => (file, outbox.shared.spool.scratch().to_owned()),
-        Err(e) => return Outcome::Failed(e.to_string()),
-    };
-    let built = match build::message(client, &message.content, file, scratch).await {
-        Ok(built) => built,
-        Err(e) if e.is_final() => return Outcome::Failed(e.to_string()),
-        Err(e) => return Outcome::Again { error: e.to_string(), counted: client.is_connected() },
-    };
-    let mut ack = session.acks().expect(&message.message_id);
-    let options = SendOptions::default().with_message_id(message.message_id.clone());
-    if let Err(e) = client.send_message_with_options(jid, built, options).await {
-        return Outcome::Again { error: e.to_string(), counted: client.is_connected() };
-    }
-    let lost = async {
-        // The client is taken away as soon as its connection is given up.
-        while clients.changed().await.is_ok() {
-            if !clients.borrow_and_update().as_ref().is_some_and(|now| Arc::ptr_eq(now, client)) {
-                return;
-            }
-        }
-    };
-    tokio::select! {
-        ack = ack.wait() => match ack {
-            Some(Ack::Accepted) => Outcome::Sent,
-            Some(Ack::Refused(code)) if refusal_is_final(&code) => {
-                Outcome::Failed(format!("WhatsApp refused the message (code {code})"))
-            }
-            Some(Ack::Refused(code)) => {
-                Outcome::Again { error: format!("WhatsApp refused the message (code {code})"), counted: true }
-            }
-            None => Outcome::Again { error: "the connection broke before WhatsApp's ack".into(), counted: false },
-        },
-        () = lost => Outcome::Again { error: "the connection broke before WhatsApp's ack".into(), counted: false },
-        () = tokio::time::sleep(settings.ack_timeout) => Outcome::Again {
-            error: format!("WhatsApp did not acknowledge within {} s", settings.ack_timeout.as_secs()),
-            counted: true,
-        },
-    }
-}
-
-fn too_old(message: &Message, max_age: Duration) -> bool {
-    let age = now_ms().saturating_sub(message.accepted_at_ms);
-    u64::try_from(age).is_ok_and(|age| Duration::from_millis(age) > max_age)
 }
 
 /// Records how an attempt ended.
@@ -244,19 +242,20 @@ async fn land(
     chat: String,
     flight: Flight,
 ) {
-    let Flight { message, outcome } = flight;
+    let Flight { message, outcome, claimed } = flight;
     let settings = &outbox.shared.settings;
     let lane = outbox.lane(session.no());
     match outcome {
         Outcome::Gone => {
             schedule.done(&chat);
             lane.depth.fetch_sub(1, Ordering::Relaxed);
+            lane.release(seq);
         }
         Outcome::Sent => {
             schedule.done(&chat);
             lane.depth.fetch_sub(1, Ordering::Relaxed);
             let at = now_ms();
-            finish(outbox, seq, message.as_ref(), move |m| {
+            finish(outbox, &lane, seq, message.as_ref(), move |m| {
                 m.progress = m.progress.max(Progress::Sent);
                 m.sent_at_ms = m.sent_at_ms.or(Some(at));
                 m.error = None;
@@ -267,12 +266,12 @@ async fn land(
             schedule.done(&chat);
             lane.depth.fetch_sub(1, Ordering::Relaxed);
             log::info!("session {}: message {seq} failed: {error}", session.no());
-            fail(outbox, seq, message.as_ref(), error).await;
+            fail(outbox, &lane, seq, message.as_ref(), error).await;
         }
         Outcome::Again { error, counted } => {
             let before = match &message {
                 Some(message) => message.attempts,
-                None => read(outbox, seq).ok().flatten().map_or(0, |m| m.attempts),
+                None => outbox.find_seq(seq).ok().flatten().map_or(0, |m| m.attempts),
             };
             let attempts = before + u32::from(counted);
             if attempts >= settings.attempts {
@@ -282,13 +281,16 @@ async fn land(
                     "session {}: message {seq} failed after {attempts} attempts: {error}",
                     session.no()
                 );
-                fail(outbox, seq, message.as_ref(), format!("given up after {attempts} attempts: {error}"))
-                    .await;
+                let error = format!("given up after {attempts} attempts: {error}");
+                fail(outbox, &lane, seq, message.as_ref(), error).await;
                 return;
             }
             log::debug!("session {}: message {seq} is tried again: {error}", session.no());
-            let pause = if counted { retry_pause(attempts, ids::roll()) } else { Duration::from_millis(250) };
+            let pause = if counted { retry_pause(attempts, ids::roll()) } else { BROKEN_PAUSE };
             schedule.again(seq, chat, pause, Instant::now());
+            if claimed {
+                lane.release(seq);
+            }
             if counted {
                 let write = outbox.shared.store.write_soon(move |txn| {
                     record::update(txn, seq, |m| {
@@ -305,8 +307,8 @@ async fn land(
     }
 }
 
-async fn fail(outbox: &Outbox, seq: u64, message: Option<&Message>, error: String) {
-    finish(outbox, seq, message, move |m| {
+async fn fail(outbox: &Outbox, lane: &Arc<Lane>, seq: u64, message: Option<&Message>, error: String) {
+    finish(outbox, lane, seq, message, move |m| {
         if m.progress == Progress::Pending {
             m.progress = Progress::Failed;
             m.error = Some(error.clone());
@@ -316,33 +318,38 @@ async fn fail(outbox: &Outbox, seq: u64, message: Option<&Message>, error: Strin
 }
 
 /// Records a final state. Losing this in a crash costs a resend under the same id, so it does not wait for the disk;
-/// but a file is removed only after the disk knows that it is no longer needed.
+/// but a file is removed only after the disk knows that it is no longer needed. Until it is recorded, nobody else may
+/// take the message.
 async fn finish(
     outbox: &Outbox,
+    lane: &Arc<Lane>,
     seq: u64,
     message: Option<&Message>,
     change: impl Fn(&mut Message) + Send + 'static,
 ) {
-    let file = message.filter(|m| matches!(m.content, Content::Media { .. })).map(|m| m.id.clone());
     let store = outbox.shared.store.clone();
-    match file {
-        None => {
-            let write = store.write_soon(move |txn| record::update(txn, seq, &change).map(|_| ()));
-            if let Err(e) = write.await {
-                log::warn!("message {seq}: its state could not be recorded: {e}");
-            }
+    if !message.is_some_and(|m| m.file_id().is_some()) {
+        let write = store.write_soon(move |txn| record::settle(txn, seq, &change).map(|_| ()));
+        if let Err(e) = write.await {
+            log::warn!("message {seq}: its state could not be recorded: {e}");
         }
-        Some(id) => {
-            let outbox = outbox.clone();
-            // Not awaited by the pump: the next message need not wait for this one's bookkeeping.
-            tokio::spawn(async move {
-                match store.write(move |txn| record::update(txn, seq, &change).map(|_| ())).await {
-                    Ok(()) => outbox.remove_file(&id).await,
-                    Err(e) => log::warn!("message {seq}: its state could not be recorded: {e}"),
-                }
-            });
-        }
+        lane.release(seq);
+        return;
     }
+    let (outbox, lane) = (outbox.clone(), Arc::clone(lane));
+    // Not awaited by the pump: the next message need not wait for this one's bookkeeping.
+    tokio::spawn(async move {
+        let settled = store.write(move |txn| record::settle(txn, seq, &change)).await;
+        lane.release(seq);
+        match settled {
+            Ok(settled) => {
+                if let Some(file) = settled.and_then(|settled| settled.file) {
+                    outbox.remove_file(&file).await;
+                }
+            }
+            Err(e) => log::warn!("message {seq}: its state could not be recorded: {e}"),
+        }
+    });
 }
 
 /// While the session is offline, gives up what has grown too old.
@@ -350,17 +357,14 @@ async fn expire(outbox: &Outbox, session: &Session, schedule: &mut Schedule) {
     let max_age = outbox.shared.settings.max_age;
     let lane = outbox.lane(session.no());
     for (seq, _) in schedule.waiting() {
-        let Ok(Some(message)) = read(outbox, seq) else { continue };
+        let Ok(Some(message)) = outbox.find_seq(seq) else { continue };
         if message.progress != Progress::Pending {
             schedule.forget(seq);
             lane.depth.fetch_sub(1, Ordering::Relaxed);
         } else if too_old(&message, max_age) {
             schedule.forget(seq);
             lane.depth.fetch_sub(1, Ordering::Relaxed);
-            fail(outbox, seq, Some(&message), format!("not sent within {} s", max_age.as_secs())).await;
-        } else {
-            // The rest was accepted later.
-            break;
+            fail(outbox, &lane, seq, Some(&message), too_late(max_age)).await;
         }
     }
 }

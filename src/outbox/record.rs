@@ -1,17 +1,19 @@
 //! What is remembered of a message, and the tables that hold it.
 
-use redb::{ReadableTable, TableDefinition, WriteTransaction};
+use redb::{ReadTransaction, ReadableTable, TableDefinition, WriteTransaction};
 use serde::{Deserialize, Serialize};
 
-use crate::media::MediaKind;
+use super::content::{Content, Context};
 use crate::store::tables::Table;
 use crate::store::{StoreError, json};
+
+/// A table whose keys say everything.
+pub(super) type Queue = TableDefinition<'static, &'static [u8], &'static [u8]>;
 
 /// Messages. Key: sequence number. Value: [`Message`] as JSON.
 pub(super) const MESSAGES: TableDefinition<'static, u64, &'static [u8]> = TableDefinition::new("outbox");
 /// Messages still to be sent. Key: session number u32 BE, sequence number u64 BE. Value: empty.
-pub(super) const QUEUE: TableDefinition<'static, &'static [u8], &'static [u8]> =
-    TableDefinition::new("outbox_queue");
+pub(super) const QUEUE: Queue = TableDefinition::new("outbox_queue");
 /// Sequence numbers by WhatsApp message id, for acks and receipts. Value: u64 LE.
 pub(super) const BY_MESSAGE_ID: TableDefinition<'static, &'static str, &'static [u8]> =
     TableDefinition::new("outbox_message_id");
@@ -19,13 +21,41 @@ pub(super) const BY_MESSAGE_ID: TableDefinition<'static, &'static str, &'static 
 pub(super) const BY_ID: TableDefinition<'static, &'static str, &'static [u8]> =
     TableDefinition::new("outbox_id");
 
+/// Messages of the slow lane, still to be sent: [`Message::pause_ms`] above zero. Keys as in [`QUEUE`].
+pub(super) const PACED: Queue = TableDefinition::new("outbox_paced");
+/// Messages whose time has not come. Key: session number u32 BE, Unix milliseconds u64 BE, sequence number u64 BE.
+/// Value: empty.
+pub(super) const DUE: Queue = TableDefinition::new("outbox_due");
+/// Files that several messages send. Key: the file's id. Value: how many still need it, u32 LE.
+pub(super) const FILES: TableDefinition<'static, &'static str, &'static [u8]> =
+    TableDefinition::new("outbox_file");
+/// Messages by the caller's own id. Key: account, 0, reference. Value: [`Referred`] as JSON.
+pub(super) const REFERENCES: TableDefinition<'static, &'static str, &'static [u8]> =
+    TableDefinition::new("outbox_reference");
+/// How many messages a session has sent. Key: session number. Value: u64 LE.
+pub(super) const SENT: TableDefinition<'static, u32, &'static [u8]> = TableDefinition::new("outbox_sent");
+
 /// The tables of this module.
 pub const TABLES: &[Table] = &[
     Table::of::<u64>("outbox"),
     Table::of::<&'static [u8]>("outbox_queue"),
     Table::of::<&'static str>("outbox_message_id"),
     Table::of::<&'static str>("outbox_id"),
+    Table::of::<&'static [u8]>("outbox_paced"),
+    Table::of::<&'static [u8]>("outbox_due"),
+    Table::of::<&'static str>("outbox_file"),
+    Table::of::<&'static str>("outbox_reference"),
+    Table::of::<u32>("outbox_sent"),
 ];
+
+/// What a reference stands for.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Referred {
+    /// Unix milliseconds of the acceptance.
+    pub(super) at_ms: i64,
+    /// The messages, in the order of their recipients.
+    pub(super) seqs: Vec<u64>,
+}
 
 /// How far a message has come. Later states are never left for earlier ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -43,35 +73,23 @@ pub enum Progress {
     Read,
 }
 
-/// What is to be sent.
+/// Somebody's own id for what they asked for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "lowercase")]
-pub enum Content {
-    /// A text.
-    Text {
-        /// The text, as it is.
-        body: String,
-    },
-    /// A file, kept in the media folder under the message's UUID until it is sent.
-    Media {
-        /// How it is shown.
-        media: MediaKind,
-        /// Its MIME type.
-        mime: String,
-        /// Its name, shown with documents.
-        filename: String,
-        /// The text below it.
-        caption: Option<String>,
-        /// Bytes.
-        size: u64,
-        /// Pixels, of an image.
-        #[serde(default)]
-        dimensions: Option<(u32, u32)>,
-    },
+pub struct Reference {
+    /// Whose: references of different accounts do not meet.
+    pub account: String,
+    /// The id.
+    pub id: String,
+}
+
+impl Reference {
+    fn key(&self) -> String {
+        format!("{}\0{}", self.account, self.id)
+    }
 }
 
 /// One message.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Message {
     /// Stable integer, counting up over the whole box.
     pub seq: u64,
@@ -81,12 +99,21 @@ pub struct Message {
     pub session_no: u32,
     /// The WhatsApp message id, fixed before the first byte goes out; a resend uses the same.
     pub message_id: String,
+    /// The phone number that the session was paired with when the message was accepted.
+    #[serde(default)]
+    pub from: Option<String>,
     /// The chat's JID.
     pub to: String,
     /// Whether WhatsApp said that the number is registered; if not, it is asked before the first send.
     pub checked: bool,
     /// What is to be sent.
     pub content: Content,
+    /// What it refers to.
+    #[serde(default, skip_serializing_if = "Context::is_empty")]
+    pub context: Context,
+    /// The kept file, where it is not under this message's own UUID because several messages send it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
     /// How far it has come.
     pub progress: Progress,
     /// Sends tried so far.
@@ -94,6 +121,21 @@ pub struct Message {
     pub attempts: u32,
     /// Unix milliseconds.
     pub accepted_at_ms: i64,
+    /// Not to be sent before this, Unix milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_before_ms: Option<i64>,
+    /// Pause after the session's last message of the slow lane, milliseconds; 0: not of that lane.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub pause_ms: u32,
+    /// For how long the recipient sees us typing before it, milliseconds.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub typing_ms: u32,
+    /// The caller's own id for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reference: Option<Reference>,
+    /// When it was last put back into the queue by hand, Unix milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retried_at_ms: Option<i64>,
     /// Unix milliseconds, by the box's clock.
     #[serde(default)]
     pub sent_at_ms: Option<i64>,
@@ -108,6 +150,23 @@ pub struct Message {
     pub error: Option<String>,
 }
 
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+fn is_zero(n: &u32) -> bool {
+    *n == 0
+}
+
+impl Message {
+    /// Where its file is kept, if it has one.
+    pub fn file_id(&self) -> Option<&str> {
+        matches!(self.content, Content::Media { .. }).then(|| self.file.as_deref().unwrap_or(&self.id))
+    }
+
+    /// Since when it has been waiting to be sent, Unix milliseconds.
+    pub fn waiting_since_ms(&self) -> i64 {
+        self.accepted_at_ms.max(self.not_before_ms.unwrap_or(0)).max(self.retried_at_ms.unwrap_or(0))
+    }
+}
+
 pub(super) fn queue_key(session_no: u32, seq: u64) -> [u8; 12] {
     let mut key = [0; 12];
     key[..4].copy_from_slice(&session_no.to_be_bytes());
@@ -119,14 +178,154 @@ pub(super) fn seq_of_queue_key(key: &[u8]) -> Option<u64> {
     Some(u64::from_be_bytes(key.get(4..12)?.try_into().ok()?))
 }
 
+pub(super) fn due_key(session_no: u32, at_ms: i64, seq: u64) -> [u8; 20] {
+    let mut key = [0; 20];
+    key[..4].copy_from_slice(&session_no.to_be_bytes());
+    key[4..12].copy_from_slice(&u64::try_from(at_ms).unwrap_or(0).to_be_bytes());
+    key[12..].copy_from_slice(&seq.to_be_bytes());
+    key
+}
+
+/// Time and sequence number.
+pub(super) fn parse_due_key(key: &[u8]) -> Option<(i64, u64)> {
+    let at = u64::from_be_bytes(key.get(4..12)?.try_into().ok()?);
+    let seq = u64::from_be_bytes(key.get(12..20)?.try_into().ok()?);
+    Some((i64::try_from(at).ok()?, seq))
+}
+
+fn lane_of(message: &Message) -> Queue {
+    if message.pause_ms > 0 { PACED } else { QUEUE }
+}
+
+/// What became of a message that has just left [`Progress::Pending`].
+pub(super) struct Settled {
+    /// The file that no message needs any more; to be removed once this is on the disk.
+    pub(super) file: Option<String>,
+}
+
+/// Changes a stored message. `Some`: that ended its wait.
+pub(super) fn settle(
+    txn: &WriteTransaction,
+    seq: u64,
+    change: impl FnOnce(&mut Message),
+) -> Result<Option<Settled>, StoreError> {
+    let ended = update(txn, seq, |message| {
+        let before = message.progress;
+        change(message);
+        (before == Progress::Pending && message.progress != Progress::Pending)
+            .then(|| message.file_id().map(str::to_owned))
+    })?;
+    let Some(Some(file)) = ended else { return Ok(None) };
+    let file = match file {
+        Some(file) if release_file(txn, &file)? => Some(file),
+        _ => None,
+    };
+    Ok(Some(Settled { file }))
+}
+
+/// Numbers of all messages still to be sent, scheduled ones too: of one session, or of all.
+pub(super) fn unfinished(txn: &ReadTransaction, session_no: Option<u32>) -> Result<Vec<u64>, StoreError> {
+    let mut seqs = Vec::new();
+    for table in [QUEUE, PACED] {
+        collect(&txn.open_table(table)?, session_no, seq_of_queue_key, &mut seqs)?;
+    }
+    collect(&txn.open_table(DUE)?, session_no, |key| Some(parse_due_key(key)?.1), &mut seqs)?;
+    Ok(seqs)
+}
+
+/// As [`unfinished`], of one session, within a write.
+pub(super) fn unfinished_in(txn: &WriteTransaction, session_no: u32) -> Result<Vec<u64>, StoreError> {
+    let mut seqs = Vec::new();
+    for table in [QUEUE, PACED] {
+        collect(&txn.open_table(table)?, Some(session_no), seq_of_queue_key, &mut seqs)?;
+    }
+    collect(&txn.open_table(DUE)?, Some(session_no), |key| Some(parse_due_key(key)?.1), &mut seqs)?;
+    Ok(seqs)
+}
+
+fn collect(
+    table: &impl ReadableTable<&'static [u8], &'static [u8]>,
+    session_no: Option<u32>,
+    seq: impl Fn(&[u8]) -> Option<u64>,
+    seqs: &mut Vec<u64>,
+) -> Result<(), StoreError> {
+    let from = session_no.unwrap_or(0).to_be_bytes();
+    for row in table.range(from.as_slice()..)? {
+        let (key, _) = row?;
+        if session_no.is_some() && !key.value().starts_with(&from) {
+            break;
+        }
+        seqs.extend(seq(key.value()));
+    }
+    Ok(())
+}
+
 /// Writes a message and its index rows.
 pub(super) fn insert(txn: &WriteTransaction, message: &Message) -> Result<(), StoreError> {
     put(txn, message)?;
     let seq = message.seq.to_le_bytes();
     txn.open_table(BY_MESSAGE_ID)?.insert(message.message_id.as_str(), seq.as_slice())?;
     txn.open_table(BY_ID)?.insert(message.id.as_str(), seq.as_slice())?;
-    txn.open_table(QUEUE)?.insert(queue_key(message.session_no, message.seq).as_slice(), [].as_slice())?;
+    match message.not_before_ms {
+        Some(at) => {
+            let key = due_key(message.session_no, at, message.seq);
+            txn.open_table(DUE)?.insert(key.as_slice(), [].as_slice())?;
+        }
+        None => enqueue(txn, message)?,
+    }
     Ok(())
+}
+
+fn enqueue(txn: &WriteTransaction, message: &Message) -> Result<(), StoreError> {
+    let key = queue_key(message.session_no, message.seq);
+    txn.open_table(lane_of(message))?.insert(key.as_slice(), [].as_slice())?;
+    Ok(())
+}
+
+/// Moves messages whose time has come into their queue, at most `most`, and returns them.
+pub(super) fn promote(
+    txn: &WriteTransaction,
+    session_no: u32,
+    now_ms: i64,
+    most: usize,
+) -> Result<Vec<Message>, StoreError> {
+    let mut due = Vec::new();
+    {
+        let table = txn.open_table(DUE)?;
+        let from = due_key(session_no, 0, 0);
+        let to = due_key(session_no, now_ms, u64::MAX);
+        for row in table.range(from.as_slice()..=to.as_slice())?.take(most) {
+            due.extend(parse_due_key(row?.0.value()));
+        }
+    }
+    let mut messages = Vec::with_capacity(due.len());
+    for (at, seq) in due {
+        txn.open_table(DUE)?.remove(due_key(session_no, at, seq).as_slice())?;
+        let message = get(&txn.open_table(MESSAGES)?, seq)?;
+        if let Some(message) = message.filter(|m| m.progress == Progress::Pending) {
+            enqueue(txn, &message)?;
+            messages.push(message);
+        }
+    }
+    Ok(messages)
+}
+
+/// When the session's next scheduled message is due.
+pub(super) fn next_due(txn: &WriteTransaction, session_no: u32) -> Result<Option<i64>, StoreError> {
+    let table = txn.open_table(DUE)?;
+    let from = due_key(session_no, 0, 0);
+    let to = due_key(session_no, i64::MAX, u64::MAX);
+    let first = table.range(from.as_slice()..=to.as_slice())?.next().transpose()?;
+    Ok(first.and_then(|(key, _)| parse_due_key(key.value())).map(|(at, _)| at))
+}
+
+/// Reads a message.
+pub(super) fn get(
+    table: &impl ReadableTable<u64, &'static [u8]>,
+    seq: u64,
+) -> Result<Option<Message>, StoreError> {
+    let row = table.get(seq)?;
+    row.map(|row| json::decode("outbox", row.value())).transpose()
 }
 
 /// Changes a stored message; `None` if it is not there (any more).
@@ -135,18 +334,31 @@ pub(super) fn update<T>(
     seq: u64,
     change: impl FnOnce(&mut Message) -> T,
 ) -> Result<Option<T>, StoreError> {
-    let mut message: Message = {
-        let table = txn.open_table(MESSAGES)?;
-        let Some(row) = table.get(seq)? else { return Ok(None) };
-        json::decode("outbox", row.value())?
-    };
-    let was_pending = message.progress == Progress::Pending;
+    let Some(mut message) = get(&txn.open_table(MESSAGES)?, seq)? else { return Ok(None) };
+    let before = message.progress;
     let result = change(&mut message);
     put(txn, &message)?;
-    if was_pending && message.progress != Progress::Pending {
-        txn.open_table(QUEUE)?.remove(queue_key(message.session_no, seq).as_slice())?;
+    if before == Progress::Pending && message.progress != Progress::Pending {
+        dequeue(txn, &message)?;
+        if message.progress != Progress::Failed {
+            let mut table = txn.open_table(SENT)?;
+            let sent = table.get(message.session_no)?.and_then(|row| row.value().try_into().ok());
+            let sent = sent.map_or(0, u64::from_le_bytes) + 1;
+            table.insert(message.session_no, sent.to_le_bytes().as_slice())?;
+        }
+    } else if before == Progress::Failed && message.progress == Progress::Pending {
+        enqueue(txn, &message)?;
     }
     Ok(Some(result))
+}
+
+fn dequeue(txn: &WriteTransaction, message: &Message) -> Result<(), StoreError> {
+    let key = queue_key(message.session_no, message.seq);
+    txn.open_table(lane_of(message))?.remove(key.as_slice())?;
+    if let Some(at) = message.not_before_ms {
+        txn.open_table(DUE)?.remove(due_key(message.session_no, at, message.seq).as_slice())?;
+    }
+    Ok(())
 }
 
 fn put(txn: &WriteTransaction, message: &Message) -> Result<(), StoreError> {
@@ -160,6 +372,83 @@ pub(super) fn remove(txn: &WriteTransaction, message: &Message) -> Result<(), St
     txn.open_table(MESSAGES)?.remove(message.seq)?;
     txn.open_table(BY_MESSAGE_ID)?.remove(message.message_id.as_str())?;
     txn.open_table(BY_ID)?.remove(message.id.as_str())?;
-    txn.open_table(QUEUE)?.remove(queue_key(message.session_no, message.seq).as_slice())?;
+    dequeue(txn, message)?;
+    if let Some(reference) = &message.reference {
+        // A later use of the same reference stays.
+        let stands_for_this = refer(&txn.open_table(REFERENCES)?, reference)?
+            .is_some_and(|referred| referred.seqs.contains(&message.seq));
+        if stands_for_this {
+            txn.open_table(REFERENCES)?.remove(reference.key().as_str())?;
+        }
+    }
     Ok(())
+}
+
+/// What a reference stands for.
+pub(super) fn refer(
+    table: &impl ReadableTable<&'static str, &'static [u8]>,
+    reference: &Reference,
+) -> Result<Option<Referred>, StoreError> {
+    let row = table.get(reference.key().as_str())?;
+    row.map(|row| json::decode("outbox_reference", row.value())).transpose()
+}
+
+/// Remembers what a reference stands for.
+pub(super) fn set_reference(
+    txn: &WriteTransaction,
+    reference: &Reference,
+    referred: &Referred,
+) -> Result<(), StoreError> {
+    let value = json::encode("outbox_reference", referred)?;
+    txn.open_table(REFERENCES)?.insert(reference.key().as_str(), value.as_slice())?;
+    Ok(())
+}
+
+/// One message needs this file no longer. Whether none does.
+pub(super) fn release_file(txn: &WriteTransaction, file: &str) -> Result<bool, StoreError> {
+    let mut table = txn.open_table(FILES)?;
+    let users = table.get(file)?.and_then(|row| row.value().try_into().ok()).map_or(1, u32::from_le_bytes);
+    if users > 1 {
+        table.insert(file, (users - 1).to_le_bytes().as_slice())?;
+        return Ok(false);
+    }
+    table.remove(file)?;
+    Ok(true)
+}
+
+/// How many messages will send this file.
+pub(super) fn share_file(txn: &WriteTransaction, file: &str, users: u32) -> Result<(), StoreError> {
+    txn.open_table(FILES)?.insert(file, users.to_le_bytes().as_slice())?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::media::MediaKind;
+
+    /// As the first release wrote them.
+    #[test]
+    fn rows_of_earlier_releases_still_decode() {
+        let text = r#"{"seq":7,"id":"u","session_no":1,"message_id":"3EB0","to":"1@s.whatsapp.net","checked":true,
+            "content":{"kind":"text","body":"halo"},"progress":"pending","accepted_at_ms":5}"#;
+        let message: Message = json::decode("outbox", text.as_bytes()).unwrap();
+        assert_eq!(message.content, Content::Text { body: "halo".into() });
+        assert_eq!((message.pause_ms, message.not_before_ms, message.file_id()), (0, None, None));
+        assert!(message.context.is_empty());
+        let media = r#"{"seq":8,"id":"u8","session_no":1,"message_id":"3EB1","to":"1@g.us","checked":true,
+            "content":{"kind":"media","media":"voice","mime":"audio/ogg","filename":"a.ogg","caption":null,"size":3},
+            "progress":"read","attempts":1,"accepted_at_ms":5,"sent_at_ms":6,"delivered_at_ms":7,"read_at_ms":8,
+            "error":null}"#;
+        let message: Message = json::decode("outbox", media.as_bytes()).unwrap();
+        assert!(matches!(message.content, Content::Media { media: MediaKind::Voice, dimensions: None, .. }));
+        assert_eq!(message.file_id(), Some("u8"));
+    }
+
+    #[test]
+    fn due_keys_sort_by_session_then_time() {
+        let keys = [due_key(1, 5, 9), due_key(1, 6, 1), due_key(2, 1, 1)];
+        assert!(keys.is_sorted());
+        assert_eq!(parse_due_key(&keys[1]), Some((6, 1)));
+    }
 }

@@ -2,6 +2,9 @@
 //!
 //! Messages of one chat leave in the order in which they were accepted, one at a time; different chats do not wait for
 //! each other. A message that has to be tried again holds its own chat only.
+//!
+//! Messages with a pause of their own form a slow lane: one at a time, in order, each that long after the one before.
+//! The others do not wait for that lane, not even those of the same chat.
 
 use std::collections::{HashSet, VecDeque};
 use std::time::{Duration, Instant};
@@ -26,6 +29,8 @@ struct Waiting {
     seq: u64,
     chat: String,
     not_before: Option<Instant>,
+    /// Zero: not of the slow lane.
+    pause: Duration,
 }
 
 /// What to do now.
@@ -46,12 +51,23 @@ pub struct Schedule {
     busy: HashSet<String>,
     in_flight: usize,
     next_send: Option<Instant>,
+    /// The slow lane's message in flight: its chat and its pause.
+    slow_flight: Option<(String, Duration)>,
+    last_slow: Option<Instant>,
 }
 
 impl Schedule {
     /// An empty schedule.
     pub fn new(pace: Pace) -> Schedule {
-        Schedule { pace, waiting: VecDeque::new(), busy: HashSet::new(), in_flight: 0, next_send: None }
+        Schedule {
+            pace,
+            waiting: VecDeque::new(),
+            busy: HashSet::new(),
+            in_flight: 0,
+            next_send: None,
+            slow_flight: None,
+            last_slow: None,
+        }
     }
 
     /// Messages waiting, not counting those in flight.
@@ -71,9 +87,23 @@ impl Schedule {
         all
     }
 
-    /// Drops a waiting message.
-    pub fn forget(&mut self, seq: u64) {
+    /// Messages of the slow lane waiting, not counting one in flight.
+    pub fn slow_len(&self) -> usize {
+        self.waiting.iter().filter(|w| !w.pause.is_zero()).count()
+    }
+
+    /// Drops a waiting message. Whether it was there.
+    pub fn forget(&mut self, seq: u64) -> bool {
+        let before = self.waiting.len();
         self.waiting.retain(|w| w.seq != seq);
+        self.waiting.len() < before
+    }
+
+    /// A message that waits for its next attempt need not wait any longer.
+    pub fn hurry(&mut self, seq: u64) {
+        if let Some(w) = self.waiting.iter_mut().find(|w| w.seq == seq) {
+            w.not_before = None;
+        }
     }
 
     /// Messages in flight.
@@ -83,7 +113,12 @@ impl Schedule {
 
     /// Adds a message behind all others.
     pub fn push(&mut self, seq: u64, chat: String) {
-        self.waiting.push_back(Waiting { seq, chat, not_before: None });
+        self.push_slow(seq, chat, Duration::ZERO);
+    }
+
+    /// Adds a message behind all others, to the slow lane unless `pause` is zero.
+    pub fn push_slow(&mut self, seq: u64, chat: String, pause: Duration) {
+        self.waiting.push_back(Waiting { seq, chat, not_before: None, pause });
     }
 
     /// What to do now. After `Send`, the message is in flight until [`Schedule::done`] or [`Schedule::again`].
@@ -97,8 +132,23 @@ impl Schedule {
         let mut earliest: Option<Instant> = None;
         let mut passed: HashSet<&str> = HashSet::new();
         let mut found = None;
+        let mut slow_held = self.slow_flight.is_some();
         for (index, w) in self.waiting.iter().enumerate() {
+            let slow = !w.pause.is_zero();
+            if slow && slow_held {
+                continue;
+            }
             if self.busy.contains(&w.chat) || passed.contains(w.chat.as_str()) {
+                // Its turn in the slow lane stays its own while its chat is busy.
+                slow_held |= slow;
+                continue;
+            }
+            if slow
+                && w.not_before.is_none_or(|at| at <= now)
+                && let Some(at) = self.last_slow.map(|last| last + w.pause).filter(|at| *at > now)
+            {
+                earliest = Some(earliest.map_or(at, |e| e.min(at)));
+                slow_held = true;
                 continue;
             }
             match w.not_before {
@@ -118,6 +168,10 @@ impl Schedule {
                 self.next_send = (!pause.is_zero()).then(|| now + pause);
                 self.busy.insert(w.chat.clone());
                 self.in_flight += 1;
+                if !w.pause.is_zero() {
+                    self.last_slow = Some(now);
+                    self.slow_flight = Some((w.chat.clone(), w.pause));
+                }
                 Next::Send(w.seq, w.chat)
             }
             None => earliest.map_or(Next::Idle, Next::At),
@@ -129,12 +183,17 @@ impl Schedule {
         if self.busy.remove(chat) {
             self.in_flight -= 1;
         }
+        if self.slow_flight.as_ref().is_some_and(|(slow, _)| slow == chat) {
+            self.slow_flight = None;
+        }
     }
 
     /// The message in flight to `chat` is to be tried again after `pause`, before any other to that chat.
     pub fn again(&mut self, seq: u64, chat: String, pause: Duration, now: Instant) {
+        let slow = self.slow_flight.as_ref().filter(|(slow, _)| *slow == chat);
+        let own_pause = slow.map_or(Duration::ZERO, |(_, pause)| *pause);
         self.done(&chat);
-        self.waiting.push_front(Waiting { seq, chat, not_before: Some(now + pause) });
+        self.waiting.push_front(Waiting { seq, chat, not_before: Some(now + pause), pause: own_pause });
     }
 }
 
@@ -197,6 +256,40 @@ mod tests {
         assert_eq!(s.next(now, 0.5), send(1, "a"));
         assert_eq!(s.next(now, 0.5), Next::At(now + Duration::from_secs(6)));
         assert_eq!(s.next(now + Duration::from_secs(6), 0.5), send(2, "b"));
+    }
+
+    #[test]
+    fn the_slow_lane_is_in_order_with_its_own_pauses_and_holds_nobody_else() {
+        let second = Duration::from_secs(1);
+        let now = Instant::now();
+        let mut s = Schedule::new(NO_PACE);
+        for (seq, chat) in [(1, "a"), (2, "b"), (3, "c")] {
+            s.push_slow(seq, chat.into(), 5 * second);
+        }
+        s.push(4, "b".into());
+        assert_eq!(s.next(now, 0.0), send(1, "a"));
+        assert_eq!(s.next(now, 0.0), send(4, "b"), "another message of that chat does not wait for the lane");
+        assert_eq!(s.next(now + 9 * second, 0.0), Next::Idle, "one at a time");
+        s.done("b");
+        s.again(1, "a".into(), 8 * second, now);
+        assert_eq!(s.next(now + 4 * second, 0.0), Next::At(now + 5 * second));
+        assert_eq!(s.next(now + 5 * second, 0.0), send(2, "b"), "one in back-off gives way");
+        s.done("b");
+        assert_eq!(s.next(now + 10 * second, 0.0), send(1, "a"));
+        s.done("a");
+        assert_eq!(s.slow_len(), 1);
+        assert!(s.forget(3) && !s.forget(3) && s.is_empty());
+    }
+
+    #[test]
+    fn a_message_in_back_off_can_be_hurried() {
+        let now = Instant::now();
+        let mut s = Schedule::new(NO_PACE);
+        s.push(1, "a".into());
+        assert_eq!(s.next(now, 0.0), send(1, "a"));
+        s.again(1, "a".into(), Duration::from_secs(60), now);
+        s.hurry(1);
+        assert_eq!(s.next(now, 0.0), send(1, "a"));
     }
 
     #[test]

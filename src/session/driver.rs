@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use wacore::store::device::DevicePropsOverride;
+use wacore::store::error::StoreError;
 use wacore::types::events::{ConnectFailureReason, Event, EventHandler, EventInterest, EventKind};
 use whatsapp_rust::bot::Bot;
 use whatsapp_rust::transport::TokioWebSocketTransportFactory;
@@ -122,6 +123,9 @@ impl Run {
             // A run that ends by itself (a 515, a lost network) leaves what changed last, such as a pairing, to a
             // background saver that ends with it.
             ended.disconnect().await;
+            if let Err(e) = save_device(&ended).await {
+                log::error!("session {session_no}: its device cannot be written: {e}");
+            }
             acks.abandon_all();
             // The receiver lives as long as the session; if it is gone, nobody needs to know.
             let _ = signals.send(Signal::Ended).await;
@@ -147,6 +151,14 @@ impl Run {
             }
         });
     }
+}
+
+/// Writes the device row as it is now. The client's own `flush` is not enough: while its background saver is writing,
+/// the row no longer counts as changed and `flush` returns at once, so that whoever reads next gets the older row.
+pub(super) async fn save_device(client: &Client) -> Result<(), StoreError> {
+    let device = client.persistence_manager();
+    device.flush().await?;
+    device.backend().save(&device.get_device_snapshot()).await
 }
 
 /// whatsapp-rust's caches, sized for an office and 512 MB.

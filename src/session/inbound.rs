@@ -17,8 +17,7 @@ use wacore::types::presence::ReceiptType;
 use waproto::whatsapp as wa;
 use whatsapp_rust::{Client, InboundDurabilityHook, Jid, anyhow};
 
-use super::state::{Reason, Status};
-use super::{ReceiptKind, SessionRecord};
+use super::{Reason, ReceiptKind, SessionRecord, Status};
 use crate::clock::now_ms;
 use crate::ids;
 use crate::inbox::{

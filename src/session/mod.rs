@@ -12,6 +12,7 @@ mod network;
 mod record;
 pub mod registry;
 pub mod state;
+mod status;
 mod supervisor;
 mod version;
 
@@ -21,10 +22,15 @@ pub use acks::{Ack, AckWait, Acks};
 pub use contacts::{Lookup, LookupError};
 pub use driver::ClientSetup;
 pub use http::WhatsAppHttp;
-pub use record::{SessionRecord, TABLES};
+pub use record::SessionRecord;
 pub use registry::{Registry, RegistryError, Session};
-pub use state::{Reason, Status};
+pub use status::{Reason, Status};
 pub use version::Versions;
+
+use crate::store::Table;
+
+/// The tables of this part.
+pub const TABLES: &[Table] = &[record::SESSIONS_TABLE, record::FACTS_TABLE, contacts::TABLE];
 
 /// What the far side did with messages of ours.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -12,9 +12,8 @@ const SESSIONS: TableDefinition<'static, u32, &'static [u8]> = TableDefinition::
 /// Counters and small facts of the gateway. Key: name. Value: JSON.
 const FACTS: TableDefinition<'static, &'static str, &'static [u8]> = TableDefinition::new("facts");
 
-/// The tables of this module.
-pub const TABLES: &[Table] =
-    &[Table::of::<u32>("sessions"), Table::of::<&'static str>("facts"), super::contacts::TABLE];
+pub(super) const SESSIONS_TABLE: Table = Table::of::<u32>("sessions");
+pub(super) const FACTS_TABLE: Table = Table::of::<&'static str>("facts");
 
 /// A session as it is stored.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -13,7 +13,7 @@ use super::driver::ClientSetup;
 use super::record::{self, SessionRecord};
 use super::supervisor::{Command, Supervisor};
 use super::{ReceiptEvent, Snapshot, Status, Versions};
-pub(crate) use crate::clock::now_ms;
+use crate::clock::now_ms;
 use crate::store::{Store, StoreError};
 
 /// Sessions that one box may have: about 1 MB of memory each.

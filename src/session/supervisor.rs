@@ -9,12 +9,13 @@ use whatsapp_rust::pair_code::PairCodeOptions;
 use whatsapp_rust::{Client, NodeFilter};
 
 use super::acks::Acks;
-use super::driver::{ClientSetup, Run, Signal};
+use super::driver::{ClientSetup, Run, Signal, save_device};
 use super::record::{self, SessionRecord};
-use super::registry::{PairCodeError, now_ms};
-use super::state::{Effect, Event, Phase, Reason, State};
-use super::{PairingCode, ReceiptEvent, Snapshot, Status, Versions};
+use super::registry::PairCodeError;
+use super::state::{Effect, Event, Phase, State};
+use super::{PairingCode, Reason, ReceiptEvent, Snapshot, Status, Versions};
 use super::{inbound, network};
+use crate::clock::now_ms;
 use crate::ids;
 use crate::store::account::{AccountId, AccountStore};
 use crate::store::{Store, StoreError};
@@ -234,7 +235,7 @@ impl Supervisor {
             Signal::PairSuccess => {
                 // The phone shows the device as linked from now on, so a crash must not lose the credentials.
                 if let Some(run) = &self.run
-                    && let Err(e) = run.client.persistence_manager().flush().await
+                    && let Err(e) = save_device(&run.client).await
                 {
                     log::error!("session {}: its new credentials cannot be written: {e}", self.record.no);
                 }

@@ -14,7 +14,7 @@ use std::io;
 use std::ops::Bound;
 use std::sync::atomic::{
     AtomicBool, AtomicU64,
-    Ordering::{Acquire, Relaxed, Release},
+    Ordering::{AcqRel, Acquire, Relaxed, Release},
 };
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -63,6 +63,8 @@ pub(super) struct Disk {
     is_held: AtomicBool,
     held: Mutex<Held>,
     locked: AtomicBool,
+    /// Which handle is the database's now.
+    generation: AtomicU64,
     sync_delay: Duration,
     /// The first failure since it was last taken: redb itself remembers only that there was one.
     failure: Mutex<Option<io::Error>>,
@@ -82,6 +84,7 @@ impl Disk {
             is_held: AtomicBool::new(false),
             held: Mutex::new(Held::default()),
             locked: AtomicBool::new(false),
+            generation: AtomicU64::new(0),
             sync_delay,
             failure: Mutex::new(None),
             repaired: AtomicBool::new(false),
@@ -248,12 +251,34 @@ impl Disk {
 }
 
 /// What redb gets: the disk outlives the database, so that the lock is kept while it is opened again.
+///
+/// A database that was replaced may live on with a reader and write once more when it is dropped. Its handle no longer
+/// lets it: there is one writer, the database that was opened last.
 #[derive(Debug)]
-pub(super) struct DiskHandle(pub(super) Arc<Disk>);
+pub(super) struct DiskHandle {
+    disk: Arc<Disk>,
+    generation: u64,
+}
+
+impl DiskHandle {
+    /// A handle for a new database. Those given out before are of no more use.
+    pub(super) fn new(disk: &Arc<Disk>) -> Self {
+        let generation = disk.generation.fetch_add(1, AcqRel) + 1;
+        Self { disk: Arc::clone(disk), generation }
+    }
+
+    fn disk(&self) -> io::Result<&Disk> {
+        if self.disk.generation.load(Acquire) == self.generation {
+            Ok(&self.disk)
+        } else {
+            Err(io::Error::other("the store was opened again since"))
+        }
+    }
+}
 
 impl StorageBackend for DiskHandle {
     fn len(&self) -> io::Result<u64> {
-        let disk = &self.0;
+        let disk = self.disk()?;
         if disk.is_held() {
             return Ok(lock(&disk.held).len);
         }
@@ -261,7 +286,7 @@ impl StorageBackend for DiskHandle {
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        let disk = &self.0;
+        let disk = self.disk()?;
         disk.counts.bytes_read.fetch_add(out.len() as u64, Relaxed);
         if disk.is_held() {
             let held = lock(&disk.held);
@@ -274,7 +299,7 @@ impl StorageBackend for DiskHandle {
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        let disk = &self.0;
+        let disk = self.disk()?;
         if disk.is_held() {
             Disk::set_len_held(&mut lock(&disk.held), len);
             return Ok(());
@@ -283,7 +308,7 @@ impl StorageBackend for DiskHandle {
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        let disk = &self.0;
+        let disk = self.disk()?;
         if disk.is_held() {
             lock(&disk.held).ops.push(Op::Sync);
             return Ok(());
@@ -292,7 +317,7 @@ impl StorageBackend for DiskHandle {
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        let disk = &self.0;
+        let disk = self.disk()?;
         if disk.is_held() {
             return disk.noted(disk.write_held(&mut lock(&disk.held), offset, data));
         }
@@ -305,7 +330,7 @@ impl StorageBackend for DiskHandle {
     }
 
     fn try_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
-        let disk = &self.0;
+        let disk = &*self.disk;
         // The lock is the file's, not the database's: once held it stays held.
         if disk.locked.load(Relaxed) {
             return Ok(true);
@@ -314,7 +339,7 @@ impl StorageBackend for DiskHandle {
     }
 
     fn unlock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
-        let disk = &self.0;
+        let disk = &*self.disk;
         if disk.locked.load(Relaxed) {
             return Ok(());
         }
@@ -323,8 +348,14 @@ impl StorageBackend for DiskHandle {
 }
 
 impl Disk {
+    /// Takes the file from the database that has it.
+    pub(super) fn revoke(&self) {
+        self.generation.fetch_add(1, AcqRel);
+    }
+
     /// Gives up the file and its lock.
     pub(super) fn close(&self) {
+        self.revoke();
         if let Err(error) = self.inner.close() {
             log::warn!("store: closing the file: {error}");
         }
@@ -426,7 +457,7 @@ mod tests {
             backend.1.store(fail_at, Relaxed);
             let disk = Arc::new(Disk::new(Box::new(backend), Duration::ZERO));
             disk.hold().unwrap();
-            let handle = DiskHandle(Arc::clone(&disk));
+            let handle = DiskHandle::new(&disk);
             let mut expected = first.clone();
             for step in &steps {
                 let fits = model(&mut expected, step);
@@ -449,6 +480,24 @@ mod tests {
             prop_assert!(!disk.is_held());
             prop_assert_eq!(&read_all(&handle), &expected);
         }
+    }
+
+    #[test]
+    fn a_replaced_handle_can_do_nothing() {
+        let backend = InMemoryBackend::new();
+        backend.set_len(10).unwrap();
+        let disk = Arc::new(Disk::new(Box::new(backend), Duration::ZERO));
+        let old = DiskHandle::new(&disk);
+        old.write(0, b"old").unwrap();
+        let new = DiskHandle::new(&disk);
+        assert!(old.write(0, b"late").is_err());
+        assert!(old.set_len(0).is_err());
+        assert!(old.sync_data().is_err());
+        assert!(old.read(0, &mut [0]).is_err());
+        assert!(disk.take_failure().is_none(), "counted as a failure of the disk");
+        assert_eq!(&read_all(&new)[..3], b"old");
+        disk.revoke();
+        assert!(new.write(0, b"late").is_err());
     }
 
     #[test]

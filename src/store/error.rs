@@ -31,6 +31,20 @@ pub enum OpenError {
         /// The highest version this build knows.
         supported: u32,
     },
+    /// The file was written by a Kurir too old for this one to take over from.
+    #[error(
+        "{path} has schema version {found}, and this Kurir brings files up to date from version {oldest}: start an \
+         older release once, which does the steps between",
+        path = path.display()
+    )]
+    OlderSchema {
+        /// The store's file.
+        path: PathBuf,
+        /// The version the file carries.
+        found: u32,
+        /// The lowest version this build can bring up to date.
+        oldest: u32,
+    },
     /// No room left for the file.
     #[error("no room on the disk of {path}: free some space and start again; nothing was lost", path = path.display())]
     Full {
@@ -129,10 +143,10 @@ impl StoreError {
     /// Names the file in errors that come up from redb, which does not know it.
     pub(super) fn at(mut self, file: &Path) -> Self {
         match &mut self {
-            Self::Full { path } | Self::Io { path, .. } | Self::Corrupt { path, .. } => {
-                if path.as_os_str().is_empty() {
-                    *path = file.to_path_buf();
-                }
+            Self::Full { path } | Self::Io { path, .. } | Self::Corrupt { path, .. }
+                if path.as_os_str().is_empty() =>
+            {
+                *path = file.to_path_buf();
             }
             _ => {}
         }

@@ -52,12 +52,11 @@ pub(super) fn held(
     // redb asserts where a damaged file makes no sense to it.
     let opened = catch_unwind(AssertUnwindSafe(|| -> Result<_, OpenError> {
         let walked = Arc::clone(disk);
-        let db = Builder::new()
+        let mut db = Builder::new()
             .set_cache_size(options.cache_bytes)
             .set_repair_callback(move |_| walked.repaired.store(true, Relaxed))
-            .create_with_backend(DiskHandle(Arc::clone(disk)))
+            .create_with_backend(DiskHandle::new(disk))
             .map_err(|error| of_database(path, error))?;
-        let mut db = db;
         let found = schema::find(&db).map_err(|error| of_store(path, error))?;
         match found {
             Found::NotOurs => return Err(OpenError::NotOurs { path: path.to_path_buf() }),
@@ -66,6 +65,13 @@ pub(super) fn held(
                     path: path.to_path_buf(),
                     found,
                     supported: SCHEMA_VERSION,
+                });
+            }
+            Found::Version(found) if found < schema::OLDEST => {
+                return Err(OpenError::OlderSchema {
+                    path: path.to_path_buf(),
+                    found,
+                    oldest: schema::OLDEST,
                 });
             }
             _ => {}

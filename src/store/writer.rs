@@ -220,7 +220,8 @@ impl Shared {
 
     /// Replaces a database that failed. The caller holds `writing`.
     fn reopen(&self, failed: Arc<Database>) -> Result<(), StoreError> {
-        // Dropped before the next one opens; readers that still hold it get errors from it and come again.
+        // Readers that still hold it get errors from it and come again.
+        self.disk.revoke();
         drop(self.replace_db(None));
         drop(failed);
         self.open_again()
@@ -245,46 +246,48 @@ impl Shared {
         &self,
         mut f: impl FnMut(&ReadTransaction) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        let mut again = true;
-        loop {
-            if self.closed.load(Relaxed) {
-                return Err(StoreError::Closed);
-            }
-            let db = match self.current() {
-                Some(db) => db,
-                None => {
-                    let _writing = self.writing();
-                    if self.current().is_none() {
-                        self.open_again()?;
-                    }
-                    continue;
+        let mut failed = None;
+        if let Some(db) = self.current() {
+            match read_on(&db, &mut f) {
+                Err(StoreError::Io { .. } | StoreError::Full { .. } | StoreError::Closed) => {
+                    failed = Some(db);
                 }
-            };
-            let result = catch_unwind(AssertUnwindSafe(|| {
-                let txn = db.begin_read()?;
-                f(&txn)
-            }));
-            let error = match result {
-                Ok(Ok(value)) => return Ok(value),
-                Ok(Err(error)) => error,
-                Err(panic) => StoreError::Panicked { detail: open::panic_text(panic.as_ref()) },
-            };
-            let stale = matches!(error, StoreError::Io { .. } | StoreError::Full { .. } | StoreError::Closed);
-            if !stale || !again {
-                return Err(error.at(&self.path));
-            }
-            again = false;
-            // An I/O error makes a redb database refuse everything from then on. Whoever sees it first opens it again.
-            let _writing = self.writing();
-            if self.current().is_some_and(|current| Arc::ptr_eq(&current, &db)) {
-                self.reopen(db)?;
+                done => return done.map_err(|error| error.at(&self.path)),
             }
         }
+        // An I/O error makes a redb database refuse everything from then on. Whoever sees it first opens it again; with
+        // the lock held nobody replaces it during the second try.
+        let _writing = self.writing();
+        let db = match (self.current(), failed) {
+            (Some(current), Some(failed)) if Arc::ptr_eq(&current, &failed) => {
+                drop(current);
+                self.reopen(failed)?;
+                self.current()
+            }
+            (Some(current), _) => Some(current),
+            (None, _) => {
+                self.open_again()?;
+                self.current()
+            }
+        };
+        let db = db.ok_or(StoreError::Closed)?;
+        read_on(&db, &mut f).map_err(|error| error.at(&self.path))
     }
 
     pub(super) fn last_commit(&self) -> Duration {
         Duration::from_micros(self.counts.last_commit_micros.load(Relaxed))
     }
+}
+
+fn read_on<T>(
+    db: &Database,
+    f: &mut impl FnMut(&ReadTransaction) -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
+    let result = catch_unwind(AssertUnwindSafe(|| {
+        let txn = db.begin_read()?;
+        f(&txn)
+    }));
+    result.unwrap_or_else(|panic| Err(StoreError::Panicked { detail: open::panic_text(panic.as_ref()) }))
 }
 
 fn finish(group: &mut Vec<Box<dyn Job>>, result: &Result<(), StoreError>) {

@@ -174,3 +174,18 @@ pub async fn wait_for(session: &Session, fits: impl FnMut(&Snapshot) -> bool) ->
     }
     panic!("still waiting after {} s: {:?}", PATIENCE.as_secs(), session.snapshot());
 }
+
+/// The text of the QR code in a `data:image/png;base64,` URL, read from its pixels.
+pub fn decode_png(data_url: &str) -> String {
+    use base64::Engine;
+    let bytes =
+        base64::engine::general_purpose::STANDARD.decode(data_url.split(',').nth(1).unwrap()).unwrap();
+    let mut decoder = png::Decoder::new(std::io::Cursor::new(bytes));
+    decoder.set_transformations(png::Transformations::EXPAND);
+    let mut reader = decoder.read_info().unwrap();
+    let mut pixels = vec![0; reader.output_buffer_size().unwrap()];
+    let size = reader.next_frame(&mut pixels).unwrap();
+    let (width, height) = (size.width as usize, size.height as usize);
+    let mut image = rqrr::PreparedImage::prepare_from_greyscale(width, height, |x, y| pixels[y * width + x]);
+    image.detect_grids()[0].decode().unwrap().1
+}

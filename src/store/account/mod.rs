@@ -34,6 +34,9 @@ impl std::fmt::Display for AccountId {
     }
 }
 
+/// Keys with their values.
+type Rows = Vec<(Vec<u8>, Vec<u8>)>;
+
 const NEXT_ACCOUNT: &str = "next_account";
 
 /// What is in memory for the accounts that are in use, shared by all their [`AccountStore`]s.
@@ -203,7 +206,7 @@ impl AccountStore {
     }
 
     /// Every row whose key begins with `prefix`, the prefix cut off.
-    fn rows(&self, table: Table, prefix: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>, WaError> {
+    fn rows(&self, table: Table, prefix: &[u8]) -> Result<Rows, WaError> {
         let end = next_prefix(prefix);
         self.read(|txn| {
             let table = txn.open_table(table)?;
@@ -216,7 +219,7 @@ impl AccountStore {
         })
     }
 
-    async fn put(&self, table: Table, rows: Vec<(Vec<u8>, Vec<u8>)>) -> Result<(), WaError> {
+    async fn put(&self, table: Table, rows: Rows) -> Result<(), WaError> {
         if rows.is_empty() {
             return Ok(());
         }

@@ -9,7 +9,7 @@ use wacore::store::traits::{
 };
 
 use super::row::{Key, bounds, from_json, next_prefix, take_i64, to_json};
-use super::{AccountId, AccountStore, to_wa};
+use super::{AccountId, AccountStore, Rows, to_wa};
 use crate::store::StoreError;
 use crate::store::tables::{
     BASE_KEYS, DEVICE_LISTS, GROUPS, LID_MAPPINGS, PENDING_INBOUND, PN_MAPPINGS, SENDER_KEY_DEVICES,
@@ -68,7 +68,7 @@ fn put_mapping(
 }
 
 impl AccountStore {
-    fn device_lists(&self, records: &[DeviceListRecord]) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
+    fn device_lists(&self, records: &[DeviceListRecord]) -> Result<Rows> {
         records
             .iter()
             .map(|record| {

@@ -190,7 +190,7 @@ mod tests {
 
     #[test]
     fn a_qr_is_read_with_and_without_its_link() {
-        let text = wacore::pair::PairUtils::make_qr_data(
+        let text = PairUtils::make_qr_data(
             &companion(),
             "2@abc",
             wacore::companion_reg::CompanionWebClientType::Chrome,

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::{Bytes, BytesMut};
 use futures_util::stream::{SplitSink, SplitStream};
@@ -183,11 +184,15 @@ async fn run(
     let (sink, stream) = ws.split();
     let (tx, rx) = mpsc::channel(OUT_CAPACITY);
     let (control_tx, control) = watch::channel(Control::default());
-    let conn = server.world().open(tx, control_tx);
-    let writer = tokio::spawn(write_loop(Arc::clone(server), conn, sink, write, rx, control.clone()));
+    let behind = Arc::new(AtomicBool::new(false));
+    let conn = server.world().open(tx, control_tx, Arc::clone(&behind));
+    let writer = Writer { server: Arc::clone(server), conn, cipher: write, behind };
+    let writer = tokio::spawn(writer.run(sink, rx, control.clone()));
     server.greet(conn, client_static, &payload, peer);
     let result = read_loop(server, conn, stream, decoder, read, control).await;
     let who = server.world().logged_in(conn).map_or_else(|| peer.to_string(), |addr| addr.to_string());
+    // What it has left unconfirmed for too long is noticed before it is owed anew.
+    server.note_unconfirmed();
     server.world().close(conn);
     // The writer ends with the channel that `close` dropped, or because the socket is gone.
     if writer.await.is_err() {
@@ -249,58 +254,65 @@ async fn wait_out_stall(control: &mut watch::Receiver<Control>) {
     }
 }
 
-async fn write_loop(
+struct Writer {
     server: Arc<Server>,
     conn: ConnId,
-    mut sink: SplitSink<Ws, Message>,
     cipher: NoiseCipher,
-    mut rx: mpsc::Receiver<Out>,
-    mut control: watch::Receiver<Control>,
-) {
-    let mut counter = 0_u32;
-    let mut batch = Vec::with_capacity(WRITE_BATCH);
-    loop {
-        if rx.recv_many(&mut batch, WRITE_BATCH).await == 0 {
-            break;
-        }
-        wait_out_stall(&mut control).await;
-        let mut close = false;
-        let mut frames = Vec::new();
-        for out in batch.drain(..) {
-            match out {
-                Out::Node(node) => match seal(&cipher, counter, &node) {
-                    Some(mut frame) => {
-                        counter = counter.wrapping_add(1);
-                        server.counters.stanza_out();
-                        frames.append(&mut frame);
-                    }
-                    None => log::warn!("a <{}> stanza cannot be encoded and is not sent", node.tag),
-                },
-                Out::Close => {
-                    close = true;
+    behind: Arc<AtomicBool>,
+}
+
+impl Writer {
+    async fn run(
+        self,
+        mut sink: SplitSink<Ws, Message>,
+        mut rx: mpsc::Receiver<Out>,
+        mut control: watch::Receiver<Control>,
+    ) {
+        let mut counter = 0_u32;
+        let mut batch = Vec::with_capacity(WRITE_BATCH);
+        while rx.recv_many(&mut batch, WRITE_BATCH).await > 0 {
+            wait_out_stall(&mut control).await;
+            let (frames, close) = self.seal_batch(&mut counter, &mut batch);
+            if !frames.is_empty() {
+                let sent = tokio::select! {
+                    sent = sink.send(Message::binary(frames)) => sent.is_ok(),
+                    () = closed(&mut control) => false,
+                };
+                if !sent {
                     break;
                 }
             }
-        }
-        if !frames.is_empty() {
-            let sent = tokio::select! {
-                sent = sink.send(Message::binary(frames)) => sent.is_ok(),
-                () = closed(&mut control) => false,
-            };
-            if !sent {
+            if close {
+                // Either side's close, or the reader's end, ends the wait.
+                tokio::select! {
+                    _ = timeout(Duration::from_secs(1), sink.close()) => {}
+                    () = closed(&mut control) => {}
+                }
                 break;
             }
-        }
-        if close {
-            // Either side's close, or the reader's end, ends the wait.
-            tokio::select! {
-                _ = timeout(Duration::from_secs(1), sink.close()) => {}
-                () = closed(&mut control) => {}
+            if self.behind.load(Ordering::Relaxed) && rx.len() < OUT_CAPACITY / 4 {
+                self.server.world().catch_up(self.conn);
             }
-            break;
         }
+        self.server.world().close(self.conn);
     }
-    server.world().close(conn);
+
+    /// The frames of a batch, and whether the connection ends after them.
+    fn seal_batch(&self, counter: &mut u32, batch: &mut Vec<Out>) -> (Vec<u8>, bool) {
+        let mut frames = Vec::new();
+        for out in batch.drain(..) {
+            let Out::Node(node) = out else { return (frames, true) };
+            match seal(&self.cipher, *counter, &node) {
+                Some(mut frame) => {
+                    *counter = counter.wrapping_add(1);
+                    self.server.counters.stanza_out();
+                    frames.append(&mut frame);
+                }
+                None => log::warn!("a <{}> stanza cannot be encoded and is not sent", node.tag),
+            }
+        }
+        (frames, false)
+    }
 }
 
 fn seal(cipher: &NoiseCipher, counter: u32, node: &Node) -> Option<Vec<u8>> {

@@ -16,7 +16,8 @@ use wacore_libsignal::crypto::aes_256_gcm_decrypt;
 use wacore_libsignal::protocol::{KeyPair, PrivateKey, PublicKey};
 
 use crate::error::SimError;
-use crate::server::{Server, fresh_reference};
+use crate::login::fresh_reference;
+use crate::server::Server;
 use crate::stanza::{SERVER, array32, attr, child_bytes, iq_error, iq_result, jid_attr};
 use crate::world::{CodePairing, ConnId, Stage};
 

@@ -12,9 +12,10 @@ use crate::adv::{self, Qr};
 use crate::error::SimError;
 use crate::faults::StreamError;
 use crate::keys::{DeviceAddr, KeyStore};
+use crate::login::stream_error;
 use crate::phone::Phone;
 use crate::queue::{Class, Queue};
-use crate::server::{Server, stream_error};
+use crate::server::Server;
 use crate::stanza::{SERVER, attr, attr_u64, bytes, child, iq_error, iq_result};
 use crate::world::{ConnId, Flow, Linked, MAX_LINKED, Registering, Signing, Stage, World};
 
@@ -203,6 +204,7 @@ impl Server {
                 identity: bytes(returned).to_vec(),
                 queue: Queue::default(),
                 online: None,
+                available: false,
                 flow: Flow::Held,
                 since: 0,
                 informed: HashMap::new(),
@@ -218,6 +220,7 @@ impl Server {
             world.end(conn, stream_error(&StreamError { code: Some(515), conflict: None }));
         }
         self.share_app_state_key(&phone, &addr);
+        self.device_added(&addr);
         let _ = signing.done.send(Ok(()));
     }
 

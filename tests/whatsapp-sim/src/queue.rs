@@ -153,6 +153,7 @@ impl Queue {
         late
     }
 
+    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.owed.len()
     }

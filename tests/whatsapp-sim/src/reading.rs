@@ -47,7 +47,10 @@ impl Server {
                 self.wrong(&header.sender, what);
             }
             match opening {
-                Opening::Message(message) => shown = shown.or(self.show(phone, header, *message)),
+                Opening::Message(message) => {
+                    self.answer_device(phone, header, &message);
+                    shown = shown.or(self.show(phone, header, *message));
+                }
                 Opening::Retry { count, registration_id, bundle, error, .. } => {
                     log::debug!("a phone asks for message {} again: {error}", header.id);
                     let receipt = retry_receipt(header, count, registration_id, &bundle);
@@ -67,6 +70,20 @@ impl Server {
         }
         if shown == Some(false) {
             self.counters.duplicate();
+        }
+    }
+
+    /// A linked device of the phone's own account asks for the key to the app state.
+    fn answer_device(&self, phone: &Arc<Phone>, header: &Header, message: &waproto::whatsapp::Message) {
+        let asks =
+            message.protocol_message.as_option().is_some_and(|it| it.app_state_sync_key_request.is_set());
+        if !asks {
+            return;
+        }
+        if header.sender.user == phone.number && !header.sender.is_phone() {
+            self.share_app_state_key(phone, &header.sender);
+        } else {
+            self.wrong(&header.sender, "asked a phone of another account for its app state key");
         }
     }
 

@@ -1,4 +1,4 @@
-//! Receipts from linked devices, typing and presence.
+//! Receipts from linked devices.
 
 use std::sync::Arc;
 
@@ -106,36 +106,6 @@ impl Server {
         for id in ids {
             let kind = kind.clone().unwrap_or_else(|| "delivered".to_owned());
             phone.note_receipt(id, PhoneReceipt { from: from.to_string(), kind });
-        }
-    }
-
-    /// `<presence>`: kept by nobody here; what matters is that it is well formed.
-    pub(crate) fn presence(&self, addr: &DeviceAddr, node: &Node) {
-        let kind = attr(node, "type").unwrap_or_else(|| "available".into());
-        if !matches!(&*kind, "available" | "unavailable" | "subscribe" | "unsubscribe") {
-            self.wrong(addr, format!("presence of the unknown type {kind:?}"));
-        }
-    }
-
-    /// `<chatstate>`: passed on to the other party's connected devices.
-    pub(crate) fn chatstate(&self, addr: &DeviceAddr, node: &Node) {
-        let state = children(node).first().map(|state| state.tag.to_string()).unwrap_or_default();
-        if !matches!(state.as_str(), "composing" | "paused") {
-            return self.wrong(addr, format!("chatstate <{state}>"));
-        }
-        let Some(to) = jid_attr(node, "to") else {
-            return self.wrong(addr, "a chatstate without a recipient");
-        };
-        let mut world = self.world();
-        let Some(own) = world.account(addr) else { return };
-        let from = if to.server == JidServer::Lid { own.lid(0) } else { own.pn(0) };
-        let Some(peer) = world.account_of(&to) else { return };
-        let conns: Vec<ConnId> = peer.linked.values().filter_map(|device| device.online).collect();
-        let mut stanza = node.clone();
-        stanza.attrs = Default::default();
-        stanza.attrs.insert("from", from);
-        for conn in conns {
-            world.send(conn, stanza.clone());
         }
     }
 }

@@ -21,6 +21,7 @@ use crate::reading::plain_receipt;
 use crate::server::{self, Server};
 use crate::stats::Stats;
 use crate::tls::Tls;
+use crate::typing::Typing;
 use crate::world::{Account, lid_of};
 
 /// How a server is set up.
@@ -284,6 +285,36 @@ impl Sim {
     /// As [`read`](Self::read).
     pub async fn play(&self, number: &str, id: &str) -> Result<(), SimError> {
         self.inner.server.tick(number, id, "played")
+    }
+
+    /// The phone types (`composing`), records (`recording`) or stops (`paused`) in a chat.
+    ///
+    /// # Errors
+    ///
+    /// [`SimError::NoPhone`] or [`SimError::NoRecipient`].
+    pub async fn type_in(&self, number: &str, to: &str, state: &str) -> Result<(), SimError> {
+        self.inner.server.phone_types(number, to, state)
+    }
+
+    /// The last signs of typing that the phone has seen, oldest first.
+    ///
+    /// # Errors
+    ///
+    /// [`SimError::NoPhone`].
+    pub async fn typing(&self, number: &str) -> Result<Vec<Typing>, SimError> {
+        Ok(self.inner.server.phone(number)?.typing())
+    }
+
+    /// Whether any linked device of the account has said that its user is there. While one has, WhatsApp keeps the phone
+    /// from notifying.
+    ///
+    /// # Errors
+    ///
+    /// [`SimError::NoPhone`].
+    pub async fn available(&self, number: &str) -> Result<bool, SimError> {
+        let world = self.inner.server.world();
+        let account = world.accounts.get(number).ok_or_else(|| SimError::NoPhone(number.to_owned()))?;
+        Ok(account.linked.values().any(|device| device.available))
     }
 
     /// The receipts the phone has got for a message it sent.

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use sha2::{Digest, Sha256};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -18,6 +19,8 @@ use crate::queue::{Class, Queue};
 
 /// Message ids remembered per connection, to notice a repeat.
 const MAX_RECENT_IDS: usize = 8_192;
+/// Room in a connection's channel that is kept for answers.
+const RESERVE: usize = 512;
 /// Linked devices an account may have, as WhatsApp allows.
 pub(crate) const MAX_LINKED: usize = 4;
 
@@ -67,6 +70,8 @@ pub(crate) struct Linked {
     pub(crate) identity: Vec<u8>,
     pub(crate) queue: Queue,
     pub(crate) online: Option<ConnId>,
+    /// It has said that its user is there.
+    pub(crate) available: bool,
     /// When it was linked, on the server's count of device list changes.
     pub(crate) since: u64,
     /// On the same count, when it last asked for (or was told) the device list of an account.
@@ -106,7 +111,12 @@ pub(crate) struct Client {
     /// Reader and writer end when this is dropped.
     pub(crate) control: watch::Sender<Control>,
     pub(crate) stage: Stage,
+    /// It reads more slowly than stanzas come: those that must be confirmed wait in the device's queue.
+    pub(crate) behind: Arc<AtomicBool>,
+    /// Messages acknowledged on this connection.
     pub(crate) acked: RecentIds,
+    /// Requests received on this connection.
+    pub(crate) asked: RecentIds,
 }
 
 pub(crate) enum Stage {
@@ -157,8 +167,10 @@ impl RecentIds {
         self.set.contains(id)
     }
 
-    pub(crate) fn insert(&mut self, id: &str) {
-        if self.set.insert(id.to_owned()) {
+    /// Returns whether the id is new.
+    pub(crate) fn insert(&mut self, id: &str) -> bool {
+        let new = self.set.insert(id.to_owned());
+        if new {
             self.order.push_back(id.to_owned());
             if self.order.len() > MAX_RECENT_IDS
                 && let Some(old) = self.order.pop_front()
@@ -166,11 +178,12 @@ impl RecentIds {
                 self.set.remove(&old);
             }
         }
+        new
     }
 }
 
-/// The LID that belongs to a number: fifteen digits, the same on every run.
-pub(crate) fn lid_of(number: &str) -> String {
+/// The user part of the LID that a server gives a number: fifteen digits, the same on every run.
+pub fn lid_of(number: &str) -> String {
     let hash: [u8; 32] = Sha256::digest(number.as_bytes()).into();
     let seed = hash[..8].iter().fold(0_u64, |value, byte| (value << 8) | u64::from(*byte));
     (100_000_000_000_000 + seed % 899_999_999_999_999).to_string()
@@ -200,9 +213,21 @@ impl Account {
 }
 
 impl World {
-    pub(crate) fn open(&mut self, tx: mpsc::Sender<Out>, control: watch::Sender<Control>) -> ConnId {
+    pub(crate) fn open(
+        &mut self,
+        tx: mpsc::Sender<Out>,
+        control: watch::Sender<Control>,
+        behind: Arc<AtomicBool>,
+    ) -> ConnId {
         self.next_conn += 1;
-        let client = Client { tx, control, stage: Stage::Ending, acked: RecentIds::default() };
+        let client = Client {
+            tx,
+            control,
+            stage: Stage::Ending,
+            behind,
+            acked: RecentIds::default(),
+            asked: RecentIds::default(),
+        };
         self.clients.insert(self.next_conn, client);
         self.next_conn
     }
@@ -214,6 +239,7 @@ impl World {
             && device.online == Some(conn)
         {
             device.online = None;
+            device.available = false;
             device.flow = Flow::Held;
             device.queue.reconnected();
         }
@@ -318,18 +344,47 @@ impl World {
     pub(crate) fn deliver(&mut self, addr: &DeviceAddr, class: Class, node: Node) {
         let id = crate::stanza::attr_string(&node, "id");
         let Some(device) = self.linked_mut(addr) else { return };
-        let live = match (device.flow, device.online) {
+        let conn = match (device.flow, device.online) {
             (Flow::Live, Some(conn)) => Some(conn),
             _ => None,
         };
-        device.queue.push(class, id, node.clone(), live.map(|_| Instant::now()));
-        if let Some(conn) = live {
+        let conn = conn.filter(|conn| self.keeps_up(*conn));
+        let Some(device) = self.linked_mut(addr) else { return };
+        device.queue.push(class, id, node.clone(), conn.map(|_| Instant::now()));
+        if let Some(conn) = conn {
             self.send(conn, node);
+        }
+    }
+
+    /// Whether a connection has room for another stanza that can also wait.
+    fn keeps_up(&self, conn: ConnId) -> bool {
+        let Some(client) = self.clients.get(&conn) else { return false };
+        if client.tx.capacity() <= RESERVE {
+            client.behind.store(true, Ordering::Relaxed);
+        }
+        !client.behind.load(Ordering::Relaxed)
+    }
+
+    /// A connection that was behind has written much of what it had: it gets more.
+    pub(crate) fn catch_up(&mut self, conn: ConnId) {
+        let Some(addr) = self.logged_in(conn) else { return };
+        let Some(client) = self.clients.get(&conn) else { return };
+        let (room, behind) = (client.tx.capacity().saturating_sub(RESERVE), Arc::clone(&client.behind));
+        let Some(device) = self.linked_mut(&addr) else { return };
+        let stanzas = device.queue.send(room, Instant::now());
+        if device.queue.backlog().total() == 0 {
+            behind.store(false, Ordering::Relaxed);
+        }
+        for stanza in stanzas {
+            self.send(conn, stanza);
         }
     }
 
     /// Continues a backlog: the next `count` stanzas, and the end marker once nothing is left.
     pub(crate) fn drain(&mut self, addr: &DeviceAddr, count: usize) {
+        /// WhatsApp Web asks for 200.
+        const MAX_BATCH: usize = 1_000;
+        let count = count.min(MAX_BATCH);
         let Some(device) = self.linked_mut(addr) else { return };
         let (Flow::Draining { announced }, Some(conn)) = (device.flow, device.online) else { return };
         let mut stanzas = device.queue.send(count, Instant::now());

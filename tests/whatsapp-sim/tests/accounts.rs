@@ -119,6 +119,9 @@ async fn numbers_are_registered_or_not() {
         answers.iter().map(|answer| (answer.jid.user.to_string(), answer.is_registered)).collect();
     assert_eq!(registered, [(BORIS.to_owned(), true), ("4915559999".to_owned(), false)]);
     assert_eq!(answers[0].lid.as_ref().map(Jid::to_string), Some(boris.lid));
+    let about = wa.contacts().get_user_info(&[Jid::pn(BORIS)]).await.expect("asks");
+    let about = about.values().next().and_then(|info| info.status.clone());
+    assert_eq!(about.as_deref(), Some("Hey there! I am using WhatsApp."));
     assert!(wa.contacts().get_profile_picture(&Jid::pn(BORIS), true).await.expect("asks").is_none());
     assert_eq!(sim.stats().violations, []);
 }

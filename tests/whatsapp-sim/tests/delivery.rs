@@ -6,6 +6,7 @@ use common::{Client, PATIENCE, sim};
 use whatsapp_rust::Jid;
 use whatsapp_rust::types::events::Event;
 use whatsapp_rust::types::presence::ReceiptType;
+use whatsapp_rust::waproto::whatsapp as wa;
 use whatsapp_sim::faults::Fault;
 
 const ANNA: &str = "4915550001";
@@ -86,14 +87,14 @@ async fn a_phone_that_lost_its_sessions_gets_the_message_once_more() {
     sim.add_phone(BORIS, "Boris").await.expect("adds");
     let mut client = Client::fresh(&sim).await;
     client.pair(&sim, ANNA).await;
-    let wa = client.handle.client();
+    let api = client.handle.client();
     // A session in both directions, so that what follows is no pkmsg.
-    let sent = wa.send_text(&Jid::pn(BORIS), "one").await.expect("sends");
+    let sent = api.send_text(&Jid::pn(BORIS), "one").await.expect("sends");
     acked(&mut client, &sent.message_id).await;
     let id = sim.send_text(BORIS, ANNA, "two").await.expect("sends");
     assert_eq!(text(&mut client, &id).await, "two");
     sim.lose_sessions(BORIS, ANNA).await.expect("loses");
-    let sent = wa.send_text(&Jid::pn(BORIS), "three").await.expect("sends");
+    let sent = api.send_text(&Jid::pn(BORIS), "three").await.expect("sends");
     let inbox = sim.inbox(BORIS, 2, PATIENCE).await.expect("has a phone");
     assert_eq!(inbox[1].text.as_deref(), Some("three"));
     assert_eq!(inbox[1].id, sent.message_id);
@@ -107,19 +108,16 @@ async fn acks_may_be_withheld_and_the_repeat_is_shown_once() {
     sim.add_phone(BORIS, "Boris").await.expect("adds");
     let mut client = Client::fresh(&sim).await;
     client.pair(&sim, ANNA).await;
-    let wa = client.handle.client();
+    let api = client.handle.client();
     sim.fault(fault(r#"{"kind":"no-ack","count":1}"#));
     let options = |id: &str| whatsapp_rust::SendOptions::default().with_message_id(id);
-    let message = |text: &str| whatsapp_rust::waproto::whatsapp::Message {
-        conversation: Some(text.to_owned()),
-        ..Default::default()
-    };
+    let message = |text: &str| wa::Message { conversation: Some(text.to_owned()), ..Default::default() };
     let id = "3EB0AAAAAAAAAAAAAAAAAA";
     for _ in 0..2 {
-        wa.send_message_with_options(Jid::pn(BORIS), message("again"), options(id)).await.expect("sends");
+        api.send_message_with_options(Jid::pn(BORIS), message("again"), options(id)).await.expect("sends");
     }
     acked(&mut client, id).await;
-    let sent = wa.send_text(&Jid::pn(BORIS), "after").await.expect("sends");
+    let sent = api.send_text(&Jid::pn(BORIS), "after").await.expect("sends");
     acked(&mut client, &sent.message_id).await;
     let inbox = sim.inbox(BORIS, 2, PATIENCE).await.expect("has a phone");
     let texts: Vec<&str> = inbox.iter().filter_map(|item| item.text.as_deref()).collect();
@@ -130,7 +128,7 @@ async fn acks_may_be_withheld_and_the_repeat_is_shown_once() {
     assert_eq!(stats.violations, []);
 
     // An id that was acknowledged may not come again on the same connection.
-    wa.send_message_with_options(Jid::pn(BORIS), message("again"), options(id)).await.expect("sends");
+    api.send_message_with_options(Jid::pn(BORIS), message("again"), options(id)).await.expect("sends");
     acked(&mut client, id).await;
     assert_eq!(sim.stats().violations.len(), 1);
 }
@@ -146,13 +144,13 @@ async fn a_group_is_written_to_and_read_from() {
     let members = [ANNA.to_owned(), CARLA.to_owned()];
     let group = sim.create_group("Office", BORIS, &members).await.expect("makes a group");
     let jid: Jid = group.parse().expect("is a JID");
-    let wa = client.handle.client();
-    let listed = wa.groups().get_participating().await.expect("lists");
+    let api = client.handle.client();
+    let listed = api.groups().get_participating().await.expect("lists");
     let metadata = listed.get(&jid).expect("is listed");
     assert_eq!((metadata.subject.as_str(), metadata.participants.len()), ("Office", 3));
 
     for text in ["first", "second"] {
-        let sent = wa.send_text(&jid, text).await.expect("sends");
+        let sent = api.send_text(&jid, text).await.expect("sends");
         acked(&mut client, &sent.message_id).await;
     }
     for number in [BORIS, CARLA, ANNA] {

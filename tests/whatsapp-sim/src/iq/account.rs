@@ -129,6 +129,7 @@ impl Server {
             world.end(conn, gone);
         }
         drop(world);
+        self.device_removed(target);
         for phone in phones {
             phone.forget_device(target);
         }

@@ -67,7 +67,7 @@ pub(super) fn set(server: &Server, addr: &DeviceAddr, iq: &Node) -> Node {
     }
 }
 
-fn numbers(world: &World, action: &Node) -> Vec<Result<Arc<str>, Node>> {
+fn numbers(world: &World, action: &Node) -> Vec<Result<Arc<str>, Box<Node>>> {
     children(action)
         .iter()
         .filter(|node| node.tag == "participant")
@@ -76,10 +76,10 @@ fn numbers(world: &World, action: &Node) -> Vec<Result<Arc<str>, Node>> {
             let account = jid.as_ref().and_then(|jid| world.account_of(jid));
             account.map(|account| Arc::clone(&account.number)).ok_or_else(|| {
                 let node = NodeBuilder::new("participant").attr("error", 404);
-                match jid {
+                Box::new(match jid {
                     Some(jid) => node.attr("jid", jid).build(),
                     None => node.build(),
-                }
+                })
             })
         })
         .collect()
@@ -160,7 +160,7 @@ fn members(server: &Server, addr: &DeviceAddr, iq: &Node, jid: &str, action: &No
             let number = match number {
                 Ok(number) => number,
                 Err(unknown) => {
-                    answers.push(unknown);
+                    answers.push(*unknown);
                     continue;
                 }
             };

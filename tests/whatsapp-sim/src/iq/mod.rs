@@ -22,8 +22,12 @@ pub(crate) fn handle(server: &Arc<Server>, conn: ConnId, addr: &DeviceAddr, iq: 
         "result" | "error" => return,
         other => return server.wrong(addr, format!("iq of the unknown type {other:?}")),
     }
-    if attr(iq, "id").is_none_or(|id| id.is_empty()) {
+    let Some(id) = attr(iq, "id").filter(|id| !id.is_empty()) else {
         return server.wrong(addr, "an iq without id");
+    };
+    let new = server.world().clients.get_mut(&conn).is_some_and(|client| client.asked.insert(&id));
+    if !new {
+        server.wrong(addr, format!("iq id {id} was used twice on one connection"));
     }
     let set = kind == "set";
     let xmlns = attr(iq, "xmlns").unwrap_or_default();

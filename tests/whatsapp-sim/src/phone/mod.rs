@@ -13,6 +13,7 @@ use waproto::whatsapp as wa;
 
 use crate::inbox::Inbox;
 use crate::keys::DeviceAddr;
+use crate::typing::Typing;
 
 pub(crate) use receive::{Envelope, Opening, SenderFacts};
 pub(crate) use send::Copy;
@@ -20,6 +21,8 @@ use signal::Signal;
 
 /// Sent messages a phone keeps to answer retry requests and to match receipts.
 const MAX_SENT: usize = 2_000;
+/// Typing signs remembered.
+const MAX_TYPING: usize = 100;
 /// Retry requests remembered.
 const MAX_RETRIES: usize = 2_000;
 
@@ -50,6 +53,7 @@ pub(crate) struct State {
     sent_order: VecDeque<String>,
     retries: HashMap<(String, DeviceAddr), u8>,
     retry_order: VecDeque<(String, DeviceAddr)>,
+    typing: VecDeque<Typing>,
     /// Devices that have this phone's sender key, by group.
     distributed: HashMap<String, HashSet<DeviceAddr>>,
 }
@@ -83,6 +87,7 @@ impl Phone {
                 sent_order: VecDeque::new(),
                 retries: HashMap::new(),
                 retry_order: VecDeque::new(),
+                typing: VecDeque::new(),
                 distributed: HashMap::new(),
             }),
             sending: Mutex::new(()),
@@ -118,6 +123,18 @@ impl Phone {
     /// The receipts for a message this phone sent, or `None` if it sent no such message.
     pub(crate) fn receipts(&self, id: &str) -> Option<Vec<PhoneReceipt>> {
         self.state().sent.get(id).map(|sent| sent.receipts.clone())
+    }
+
+    pub(crate) fn note_typing(&self, typing: Typing) {
+        let mut state = self.state();
+        if state.typing.len() == MAX_TYPING {
+            state.typing.pop_front();
+        }
+        state.typing.push_back(typing);
+    }
+
+    pub(crate) fn typing(&self) -> Vec<Typing> {
+        self.state().typing.iter().cloned().collect()
     }
 
     /// Forgets every Signal session, as a phone does that was restored from a backup.

@@ -1,95 +1,18 @@
-//! The same cases against our store and against whatsapp-rust's in-memory one: what the client may expect of either.
-//!
-//! Ours is tested as the account in the middle of three, with the other two full of rows under the same names, which
-//! must be the same afterwards. What only ours promises (other accounts, another process later, wiping) is at the end.
-//!
-//! Where the in-memory store of 0.7.0 differs, no common case relies on it:
-//! - it does not keep whether a prekey was uploaded, so only that a used one stays gone can be seen;
-//! - `put_lid_mapping` that moves a LID to another number forgets the old number even if another LID has taken it over
-//!   in the meantime (see [`a_number_taken_over_stays_with_its_new_lid`]);
-//! - its `create` counts up with every call, ours returns the account's id;
-//! - with too many sent messages it drops a quarter at once, by their second; ours drops the oldest.
+//! What the client may expect of any store.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::future::join_all;
-use kurir::store::{AccountId, AccountStore, Store, StoreOptions, tables};
-use redb::TableHandle;
-use redb::backends::InMemoryBackend as MemoryDisk;
 use wacore::appstate::hash::HashState;
-use wacore::appstate::processor::AppStateMutationMAC;
-use wacore::store::error::StoreError;
-use wacore::store::traits::{
-    AppStateSyncKey, AppSyncStore, Backend, DeviceInfo, DeviceListRecord, DeviceStore, LidPnMappingEntry,
-    MsgSecretEntry, MsgSecretStore, PendingInboundKey, PendingInboundRow, ProtocolStore, SignalStore,
-    TcTokenEntry,
-};
-use wacore::store::{Device, InMemoryBackend};
+use wacore::store::Device;
+use wacore::store::traits::{Backend, DeviceListRecord, PendingInboundKey, PendingInboundRow};
 use wacore::time::now_secs;
 
-const ALICE: &str = "100@s.whatsapp.net";
-const ALICE_1: &str = "100:1@s.whatsapp.net";
-const BOB: &str = "200@lid";
-const GROUP: &str = "1203@g.us";
+use crate::{ALICE, ALICE_1, BOB, GROUP, devices, lid, mac, same, secret, sorted, sync_key, token};
 
-fn mac(index: u8, value: u8) -> AppStateMutationMAC {
-    AppStateMutationMAC { index_mac: vec![index; 32], value_mac: vec![value; 32] }
-}
-
-fn sync_key(data: u8) -> AppStateSyncKey {
-    AppStateSyncKey { key_data: vec![data; 32], fingerprint: vec![1, 2, data], timestamp: i64::from(data) }
-}
-
-fn lid(lid: &str, phone: &str, at: i64) -> LidPnMappingEntry {
-    LidPnMappingEntry {
-        lid: lid.to_owned(),
-        phone_number: phone.to_owned(),
-        created_at: at,
-        updated_at: at + 1,
-        learning_source: "usync".to_owned(),
-    }
-}
-
-fn devices(user: &str, ids: &[u32]) -> DeviceListRecord {
-    DeviceListRecord {
-        user: user.to_owned(),
-        devices: ids.iter().map(|id| DeviceInfo::new(*id, Some(id + 1)).with_hosting(id % 2 == 1)).collect(),
-        timestamp: 1_700_000_000,
-        phash: Some("2:abc".to_owned()),
-        raw_id: Some(7),
-    }
-}
-
-fn token(bytes: &[u8], at: i64, sender: Option<i64>) -> TcTokenEntry {
-    TcTokenEntry { token: bytes.to_vec(), token_timestamp: at, sender_timestamp: sender }
-}
-
-fn secret(id: &str, byte: u8, expires_at: i64, message_ts: i64) -> MsgSecretEntry {
-    MsgSecretEntry {
-        chat: GROUP.into(),
-        sender: ALICE.into(),
-        msg_id: id.into(),
-        secret: [byte; 32],
-        expires_at,
-        message_ts,
-    }
-}
-
-/// Types without `PartialEq` are compared by what they serialise to.
-fn same<T: serde::Serialize>(one: &T, other: &T) {
-    assert_eq!(serde_json::to_value(one).unwrap(), serde_json::to_value(other).unwrap());
-}
-
-fn sorted<T: Ord>(mut rows: Vec<T>) -> Vec<T> {
-    rows.sort();
-    rows
-}
-
-// ---- the cases ----
-
-async fn identities(b: &dyn Backend) {
+pub(crate) async fn identities(b: &dyn Backend) {
     assert_eq!(b.load_identity(ALICE).await.unwrap(), None);
     b.put_identity(ALICE, [1; 32]).await.unwrap();
     b.put_identity(ALICE, [2; 32]).await.unwrap();
@@ -103,7 +26,7 @@ async fn identities(b: &dyn Backend) {
     assert_eq!(b.load_identity(BOB).await.unwrap(), Some([4; 32]));
 }
 
-async fn sessions(b: &dyn Backend) {
+pub(crate) async fn sessions(b: &dyn Backend) {
     assert_eq!(b.get_session(ALICE).await.unwrap(), None);
     assert!(!b.has_session(ALICE).await.unwrap());
     b.put_session(ALICE, b"one").await.unwrap();
@@ -123,7 +46,7 @@ async fn sessions(b: &dyn Backend) {
     assert!(b.has_session(ALICE_1).await.unwrap());
 }
 
-async fn signal_state_for_user(b: &dyn Backend) {
+pub(crate) async fn signal_state_for_user(b: &dyn Backend) {
     assert!(!b.has_signal_state_for_user("100").await.unwrap());
     // Users that the one asked for is the beginning or the end of.
     b.put_session("1001@s.whatsapp.net", b"s").await.unwrap();
@@ -137,7 +60,7 @@ async fn signal_state_for_user(b: &dyn Backend) {
     assert!(b.has_signal_state_for_user("100").await.unwrap());
 }
 
-async fn prekeys(b: &dyn Backend) {
+pub(crate) async fn prekeys(b: &dyn Backend) {
     assert_eq!(b.get_max_prekey_id().await.unwrap(), 0);
     assert_eq!(b.load_prekey(1).await.unwrap(), None);
     b.store_prekey(1, b"one", false).await.unwrap();
@@ -166,7 +89,7 @@ async fn prekeys(b: &dyn Backend) {
     assert_eq!(b.get_max_prekey_id().await.unwrap(), 256);
 }
 
-async fn signed_prekeys(b: &dyn Backend) {
+pub(crate) async fn signed_prekeys(b: &dyn Backend) {
     assert!(b.load_all_signed_prekeys().await.unwrap().is_empty());
     b.store_signed_prekey(2, b"two").await.unwrap();
     b.store_signed_prekey(1, b"one").await.unwrap();
@@ -181,7 +104,7 @@ async fn signed_prekeys(b: &dyn Backend) {
     assert_eq!(b.load_all_signed_prekeys().await.unwrap().len(), 1);
 }
 
-async fn sender_keys(b: &dyn Backend) {
+pub(crate) async fn sender_keys(b: &dyn Backend) {
     let name = format!("{GROUP}::{ALICE_1}");
     assert_eq!(b.get_sender_key(&name).await.unwrap(), None);
     b.put_sender_key(&name, b"one").await.unwrap();
@@ -198,7 +121,7 @@ async fn sender_keys(b: &dyn Backend) {
     assert_eq!(b.get_sender_key("other").await.unwrap().as_deref(), Some(&b"o"[..]));
 }
 
-async fn sync_keys(b: &dyn Backend) {
+pub(crate) async fn sync_keys(b: &dyn Backend) {
     assert!(b.get_sync_key(b"k").await.unwrap().is_none());
     assert_eq!(b.get_latest_sync_key_id().await.unwrap(), None);
     b.set_sync_key(b"k2", sync_key(2)).await.unwrap();
@@ -211,7 +134,7 @@ async fn sync_keys(b: &dyn Backend) {
     assert_eq!(b.get_latest_sync_key_id().await.unwrap(), Some(b"k2".to_vec()));
 }
 
-async fn app_state_versions(b: &dyn Backend) {
+pub(crate) async fn app_state_versions(b: &dyn Backend) {
     same(&b.get_version("regular").await.unwrap(), &HashState::default());
     let state = HashState {
         version: 12,
@@ -224,7 +147,7 @@ async fn app_state_versions(b: &dyn Backend) {
     same(&b.get_version("regular_low").await.unwrap(), &HashState::default());
 }
 
-async fn mutation_macs(b: &dyn Backend) {
+pub(crate) async fn mutation_macs(b: &dyn Backend) {
     b.put_mutation_macs("regular", 1, &[mac(1, 10), mac(2, 20), mac(0, 30)]).await.unwrap();
     b.put_mutation_macs("regular_low", 1, &[mac(1, 11)]).await.unwrap();
     b.put_mutation_macs("regular", 2, &[mac(1, 12)]).await.unwrap();
@@ -243,7 +166,7 @@ async fn mutation_macs(b: &dyn Backend) {
     assert_eq!(b.get_mutation_mac("regular_low", &[1; 32]).await.unwrap(), Some(vec![11; 32]));
 }
 
-async fn sender_key_devices(b: &dyn Backend) {
+pub(crate) async fn sender_key_devices(b: &dyn Backend) {
     let other = "1203999@g.us";
     let of = async |group: &str| sorted(b.get_sender_key_devices(group).await.unwrap());
     assert!(of(GROUP).await.is_empty());
@@ -268,7 +191,7 @@ async fn sender_key_devices(b: &dyn Backend) {
     assert!(of(other).await.is_empty());
 }
 
-async fn lid_mappings(b: &dyn Backend) {
+pub(crate) async fn lid_mappings(b: &dyn Backend) {
     assert!(b.get_lid_mapping("L1").await.unwrap().is_none());
     assert!(b.get_pn_mapping("100").await.unwrap().is_none());
     b.put_lid_mapping(&lid("L1", "100", 5)).await.unwrap();
@@ -295,7 +218,7 @@ async fn lid_mappings(b: &dyn Backend) {
     assert_eq!(all, expected.map(|(lid, phone)| (lid.to_owned(), phone.to_owned())));
 }
 
-async fn base_keys(b: &dyn Backend) {
+pub(crate) async fn base_keys(b: &dyn Backend) {
     assert!(!b.has_same_base_key(ALICE, "M1", b"key").await.unwrap());
     b.save_base_key(ALICE, "M1", b"key").await.unwrap();
     assert!(b.has_same_base_key(ALICE, "M1", b"key").await.unwrap());
@@ -309,7 +232,7 @@ async fn base_keys(b: &dyn Backend) {
     assert!(!b.has_same_base_key(ALICE, "M1", b"other").await.unwrap());
 }
 
-async fn device_lists(b: &dyn Backend) {
+pub(crate) async fn device_lists(b: &dyn Backend) {
     assert!(b.get_devices("100").await.unwrap().is_none());
     b.update_device_list(devices("100", &[0])).await.unwrap();
     b.update_device_lists(vec![devices("100", &[0, 1]), devices("200", &[])]).await.unwrap();
@@ -325,7 +248,7 @@ async fn device_lists(b: &dyn Backend) {
     assert!(b.get_devices("200").await.unwrap().is_some());
 }
 
-async fn groups(b: &dyn Backend) {
+pub(crate) async fn groups(b: &dyn Backend) {
     assert_eq!(b.get_group_metadata(GROUP).await.unwrap(), None);
     b.put_group_metadata(GROUP, b"one").await.unwrap();
     b.put_group_metadata(GROUP, b"two").await.unwrap();
@@ -335,7 +258,7 @@ async fn groups(b: &dyn Backend) {
     assert_eq!(b.get_group_metadata(GROUP).await.unwrap(), None);
 }
 
-async fn tc_tokens(b: &dyn Backend) {
+pub(crate) async fn tc_tokens(b: &dyn Backend) {
     assert!(b.get_tc_token(BOB).await.unwrap().is_none());
     b.put_tc_token(BOB, &token(b"t", 50, None)).await.unwrap();
     same(&b.get_tc_token(BOB).await.unwrap().unwrap(), &token(b"t", 50, None));
@@ -348,7 +271,7 @@ async fn tc_tokens(b: &dyn Backend) {
     assert_eq!(b.get_all_tc_token_jids().await.unwrap(), ["3@lid"]);
 }
 
-async fn tc_tokens_expire_when_both_sides_have(b: &dyn Backend) {
+pub(crate) async fn tc_tokens_expire_when_both_sides_have(b: &dyn Backend) {
     let rows = [
         ("fresh@lid", token(b"t", 100, None)),
         ("old@lid", token(b"t", 99, None)),
@@ -370,7 +293,7 @@ async fn tc_tokens_expire_when_both_sides_have(b: &dyn Backend) {
     assert_eq!(b.delete_expired_tc_tokens(100, 200).await.unwrap(), 0);
 }
 
-async fn tc_token_writers_keep_to_their_own_field(b: &dyn Backend) {
+pub(crate) async fn tc_token_writers_keep_to_their_own_field(b: &dyn Backend) {
     let read = async || b.get_tc_token(BOB).await.unwrap().unwrap();
     b.touch_tc_token_sender_timestamp(BOB, 1000).await.unwrap();
     same(&read().await, &token(b"", 1000, Some(1000)));
@@ -399,7 +322,7 @@ async fn tc_token_writers_keep_to_their_own_field(b: &dyn Backend) {
     same(&b.get_tc_token("4@lid").await.unwrap().unwrap(), &token(&[19], 19, Some(18)));
 }
 
-async fn sent_messages(b: &dyn Backend) {
+pub(crate) async fn sent_messages(b: &dyn Backend) {
     assert_eq!(b.take_sent_message(GROUP, "M1").await.unwrap(), None);
     b.store_sent_message(GROUP, "M1", b"first").await.unwrap();
     b.store_sent_message(GROUP, "M1", b"second").await.unwrap();
@@ -414,13 +337,13 @@ async fn sent_messages(b: &dyn Backend) {
     assert_eq!(b.take_sent_message(GROUP, "M1").await.unwrap().as_deref(), Some(&b"third"[..]));
 }
 
-async fn a_sent_message_is_taken_once(b: &dyn Backend) {
+pub(crate) async fn a_sent_message_is_taken_once(b: &dyn Backend) {
     b.store_sent_message(GROUP, "M1", b"payload").await.unwrap();
     let takers = join_all((0..16).map(|_| b.take_sent_message(GROUP, "M1"))).await;
     assert_eq!(takers.into_iter().filter(|taken| taken.as_ref().unwrap().is_some()).count(), 1);
 }
 
-async fn sent_messages_expire(b: &dyn Backend) {
+pub(crate) async fn sent_messages_expire(b: &dyn Backend) {
     for id in 0..5 {
         b.store_sent_message(GROUP, &id.to_string(), b"payload").await.unwrap();
     }
@@ -434,7 +357,7 @@ async fn sent_messages_expire(b: &dyn Backend) {
     assert!(b.take_sent_message(GROUP, "new").await.unwrap().is_some());
 }
 
-async fn sent_messages_are_bounded(b: &dyn Backend) {
+pub(crate) async fn sent_messages_are_bounded(b: &dyn Backend) {
     for id in 0..5000 {
         b.store_sent_message(GROUP, &id.to_string(), b"payload").await.unwrap();
     }
@@ -443,7 +366,7 @@ async fn sent_messages_are_bounded(b: &dyn Backend) {
     assert!((3000..4500).contains(&kept), "{kept} were kept");
 }
 
-async fn pending_inbound(b: &dyn Backend) {
+pub(crate) async fn pending_inbound(b: &dyn Backend) {
     assert_eq!(b.get_pending_inbound(GROUP, ALICE, "M").await.unwrap(), None);
     b.store_pending_inbound(GROUP, ALICE, "M", b"one").await.unwrap();
     b.store_pending_inbound(GROUP, ALICE, "M", b"two").await.unwrap();
@@ -470,7 +393,7 @@ async fn pending_inbound(b: &dyn Backend) {
     assert_eq!(b.get_pending_inbound(ALICE, ALICE, "M").await.unwrap(), None);
 }
 
-async fn msg_secrets(b: &dyn Backend) {
+pub(crate) async fn msg_secrets(b: &dyn Backend) {
     let get = async |id: &str| b.get_msg_secret_with_ts(GROUP, ALICE, id).await.unwrap();
     assert_eq!(get("M").await, None);
     b.put_msg_secret(GROUP, ALICE, "M", &[1; 32]).await.unwrap();
@@ -489,7 +412,7 @@ async fn msg_secrets(b: &dyn Backend) {
     assert_eq!(get("N").await, Some((vec![3; 32], 0)));
 }
 
-async fn msg_secrets_expire(b: &dyn Backend) {
+pub(crate) async fn msg_secrets_expire(b: &dyn Backend) {
     b.put_msg_secrets(vec![
         secret("never", 1, 0, 0),
         secret("at 100", 1, 100, 0),
@@ -523,7 +446,7 @@ async fn msg_secrets_expire(b: &dyn Backend) {
     assert_eq!(b.delete_expired_msg_secrets(i64::MAX).await.unwrap(), 0);
 }
 
-async fn device(b: &dyn Backend) {
+pub(crate) async fn device(b: &dyn Backend) {
     assert!(!b.exists().await.unwrap());
     assert!(b.load().await.unwrap().is_none());
     assert!(b.create().await.unwrap() > 0);
@@ -553,7 +476,7 @@ async fn device(b: &dyn Backend) {
     let _ = b.resource_report().await;
 }
 
-async fn names_of_any_kind(b: &dyn Backend) {
+pub(crate) async fn names_of_any_kind(b: &dyn Backend) {
     let odd = ["", "@", ":", "a", "a:", "a\u{0}b", "\u{ff}\u{ff}", "名前@g.us", "a".repeat(300).leak()];
     for (index, name) in odd.iter().enumerate() {
         b.put_session(name, &[index as u8]).await.unwrap();
@@ -564,359 +487,5 @@ async fn names_of_any_kind(b: &dyn Backend) {
         assert_eq!(b.get_session(name).await.unwrap().as_deref(), Some(&[index as u8][..]), "{name:?}");
         assert_eq!(b.get_group_metadata(name).await.unwrap(), Some(vec![index as u8]), "{name:?}");
         assert_eq!(b.take_sent_message(name, name).await.unwrap(), Some(vec![index as u8]), "{name:?}");
-    }
-}
-
-macro_rules! cases {
-    ($($case:ident),* $(,)?) => {
-        mod in_memory {
-            $(#[tokio::test] async fn $case() { super::$case(&super::InMemoryBackend::new()).await; })*
-        }
-        mod kurir_store {
-            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)] async fn $case() {
-                let three = super::Three::new().await;
-                super::$case(&three.middle).await;
-                three.check_neighbours().await;
-            })*
-        }
-    };
-}
-
-cases! {
-    identities, sessions, signal_state_for_user, prekeys, signed_prekeys, sender_keys, sync_keys, app_state_versions,
-    mutation_macs, sender_key_devices, lid_mappings, base_keys, device_lists, groups, tc_tokens,
-    tc_tokens_expire_when_both_sides_have, tc_token_writers_keep_to_their_own_field, sent_messages,
-    a_sent_message_is_taken_once, sent_messages_expire, sent_messages_are_bounded, pending_inbound, msg_secrets,
-    msg_secrets_expire, device, names_of_any_kind,
-}
-
-// ---- what only ours promises ----
-
-/// Three accounts in one store, the outer two full.
-struct Three {
-    first: AccountStore,
-    middle: AccountStore,
-    last: AccountStore,
-}
-
-impl Three {
-    async fn new() -> Self {
-        let store = Store::open_with(MemoryDisk::new(), &StoreOptions::default()).unwrap();
-        let first = store.create_account().await.unwrap();
-        let middle = store.create_account().await.unwrap();
-        let last = store.create_account().await.unwrap();
-        fill(&first, 1).await;
-        fill(&last, 3).await;
-        Self { first, middle, last }
-    }
-
-    async fn check_neighbours(&self) {
-        check_filled(&self.first, 1).await;
-        check_filled(&self.last, 3).await;
-    }
-}
-
-fn filled_device(seed: u8) -> Device {
-    let mut device = Device::new();
-    device.push_name = format!("device {seed}");
-    device.registration_id = u32::from(seed);
-    device
-}
-
-/// A row in every table, under the names that the cases use.
-async fn fill(b: &AccountStore, seed: u8) {
-    let seeds = u64::from(seed);
-    b.save(&filled_device(seed)).await.unwrap();
-    b.put_identity(ALICE, [seed; 32]).await.unwrap();
-    b.put_session(ALICE, &[seed]).await.unwrap();
-    b.store_prekey(1, &[seed], true).await.unwrap();
-    b.store_signed_prekey(1, &[seed]).await.unwrap();
-    b.put_sender_key("other", &[seed]).await.unwrap();
-    b.set_sync_key(b"k2", sync_key(seed)).await.unwrap();
-    b.set_version("regular", HashState { version: seeds, ..HashState::default() }).await.unwrap();
-    b.put_mutation_macs("regular", 1, &[mac(1, seed)]).await.unwrap();
-    b.set_sender_key_status(GROUP, &[(ALICE, seed > 1)]).await.unwrap();
-    b.put_lid_mapping(&lid("L1", "100", i64::from(seed))).await.unwrap();
-    b.save_base_key(ALICE, "M1", &[seed]).await.unwrap();
-    b.update_device_list(devices("100", &[u32::from(seed)])).await.unwrap();
-    b.put_group_metadata(GROUP, &[seed]).await.unwrap();
-    b.put_tc_token(BOB, &token(&[seed], 50, None)).await.unwrap();
-    b.store_sent_message(GROUP, "M1", &[seed]).await.unwrap();
-    b.store_pending_inbound(GROUP, ALICE, "M", &[seed]).await.unwrap();
-    b.put_msg_secrets(vec![secret("M", seed, 95, 9), secret("never", seed, 0, 9)]).await.unwrap();
-}
-
-async fn check_filled(b: &AccountStore, seed: u8) {
-    let name = format!("account {}", b.id());
-    let one = Some(vec![seed]);
-    assert_eq!(b.load().await.unwrap().unwrap().push_name, format!("device {seed}"), "{name}");
-    assert_eq!(b.load_identity(ALICE).await.unwrap(), Some([seed; 32]), "{name}");
-    assert_eq!(b.get_session(ALICE).await.unwrap().map(|row| row.to_vec()), one, "{name}");
-    assert_eq!(b.load_prekey(1).await.unwrap().map(|row| row.to_vec()), one, "{name}");
-    assert_eq!(b.get_max_prekey_id().await.unwrap(), 1, "{name}");
-    assert_eq!(b.load_all_signed_prekeys().await.unwrap(), [(1, vec![seed])], "{name}");
-    assert_eq!(b.get_sender_key("other").await.unwrap(), one, "{name}");
-    assert_eq!(b.get_sync_key(b"k2").await.unwrap().unwrap().key_data, [seed; 32], "{name}");
-    assert_eq!(b.get_latest_sync_key_id().await.unwrap(), Some(b"k2".to_vec()), "{name}");
-    assert_eq!(b.get_version("regular").await.unwrap().version, u64::from(seed), "{name}");
-    assert_eq!(b.get_mutation_mac("regular", &[1; 32]).await.unwrap(), Some(vec![seed; 32]), "{name}");
-    assert_eq!(b.get_sender_key_devices(GROUP).await.unwrap(), [(ALICE.to_owned(), seed > 1)], "{name}");
-    assert_eq!(b.get_pn_mapping("100").await.unwrap().unwrap().created_at, i64::from(seed), "{name}");
-    assert_eq!(b.get_all_lid_mappings().await.unwrap().len(), 1, "{name}");
-    assert!(b.has_same_base_key(ALICE, "M1", &[seed]).await.unwrap(), "{name}");
-    same(&b.get_devices("100").await.unwrap().unwrap(), &devices("100", &[u32::from(seed)]));
-    assert_eq!(b.get_group_metadata(GROUP).await.unwrap(), one, "{name}");
-    assert_eq!(b.get_all_tc_token_jids().await.unwrap(), [BOB], "{name}");
-    assert_eq!(b.get_tc_token(BOB).await.unwrap().unwrap().token, [seed], "{name}");
-    assert_eq!(b.get_pending_inbound(GROUP, ALICE, "M").await.unwrap(), one, "{name}");
-    let kept = b.get_msg_secret_with_ts(GROUP, ALICE, "M").await.unwrap();
-    assert_eq!(kept, Some((vec![seed; 32], 9)), "{name}");
-    // Taken and put back, to look at it.
-    assert_eq!(b.take_sent_message(GROUP, "M1").await.unwrap(), one, "{name}");
-    b.store_sent_message(GROUP, "M1", &[seed]).await.unwrap();
-}
-
-/// How many rows each table has of the account.
-fn rows_of(store: &Store, account: AccountId) -> Vec<(String, usize)> {
-    store
-        .read(|txn| {
-            let mut counts = Vec::new();
-            for table in tables::ACCOUNT_TABLES {
-                let rows = txn.open_table(*table)?;
-                let mut count = 0;
-                for row in redb::ReadableTable::iter(&rows)? {
-                    count += usize::from(row?.0.value().starts_with(&account.0.to_be_bytes()));
-                }
-                counts.push((table.name().to_owned(), count));
-            }
-            Ok(counts)
-        })
-        .unwrap()
-}
-
-#[tokio::test]
-async fn rows_are_there_in_the_next_process() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("kurir.redb");
-    let options = StoreOptions::default();
-    let store = Store::open(&path, &options).unwrap();
-    let (one, two) = (store.create_account().await.unwrap(), store.create_account().await.unwrap());
-    fill(&one, 1).await;
-    fill(&two, 2).await;
-    let ids = [one.id(), two.id()];
-    // What is only deferred is written when the last handle goes.
-    drop((one, two, store));
-    for _ in 0..2 {
-        let store = Store::open(&path, &options).unwrap();
-        assert_eq!(store.accounts().unwrap(), ids);
-        check_filled(&store.account(ids[0]).unwrap().unwrap(), 1).await;
-        check_filled(&store.account(ids[1]).unwrap().unwrap(), 2).await;
-    }
-}
-
-#[tokio::test]
-async fn sent_messages_are_found_by_another_handle_and_another_process() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("kurir.redb");
-    let store = Store::open(&path, &StoreOptions::default()).unwrap();
-    let account = store.create_account().await.unwrap();
-    let id = account.id();
-    for number in 0..10 {
-        account.store_sent_message(GROUP, &number.to_string(), &[number]).await.unwrap();
-    }
-    // The handle goes while its writes are still queued; the next one must not give their places out again.
-    drop(account);
-    let account = store.account(id).unwrap().unwrap();
-    account.store_sent_message(GROUP, "late", b"late").await.unwrap();
-    assert_eq!(account.take_sent_message(GROUP, "0").await.unwrap(), Some(vec![0]));
-    account.store_sent_message(GROUP, "1", b"newer").await.unwrap();
-    drop((account, store));
-
-    let store = Store::open(&path, &StoreOptions::default()).unwrap();
-    let account = store.account(id).unwrap().unwrap();
-    assert_eq!(account.take_sent_message(GROUP, "0").await.unwrap(), None);
-    assert_eq!(account.take_sent_message(GROUP, "1").await.unwrap().as_deref(), Some(&b"newer"[..]));
-    assert_eq!(account.take_sent_message(GROUP, "1").await.unwrap(), None);
-    assert_eq!(account.take_sent_message(GROUP, "9").await.unwrap(), Some(vec![9]));
-    assert_eq!(account.take_sent_message(GROUP, "late").await.unwrap().as_deref(), Some(&b"late"[..]));
-    assert_eq!(account.delete_expired_sent_messages(now_secs() + 60).await.unwrap(), 7);
-}
-
-#[tokio::test]
-async fn every_table_is_filled_and_every_row_is_wiped() {
-    let three = Three::new().await;
-    fill(&three.middle, 2).await;
-    let store = three.middle.store().clone();
-    let id = three.middle.id();
-    // Also makes sure that `fill` leaves no table out.
-    three.middle.take_sent_message(GROUP, "never sent").await.unwrap();
-    check_filled(&three.middle, 2).await;
-    store.write(|_| Ok(())).await.unwrap();
-    for (table, rows) in rows_of(&store, id) {
-        assert!(rows > 0, "{table} is not tested");
-    }
-    three.middle.wipe().await.unwrap();
-    for (table, rows) in rows_of(&store, id) {
-        assert_eq!(rows, 0, "{table} still has rows");
-    }
-    three.check_neighbours().await;
-    assert!(store.account(id).unwrap().is_none());
-    assert_eq!(store.accounts().unwrap(), [three.first.id(), three.last.id()]);
-
-    // A client that has not stopped yet.
-    let late = three.middle.put_session(ALICE, b"late").await;
-    assert!(matches!(late, Err(StoreError::DeviceNotFound(_))), "{late:?}");
-    three.middle.store_sent_message(GROUP, "late", b"late").await.unwrap();
-    store.write(|_| Ok(())).await.unwrap();
-    assert!(rows_of(&store, id).iter().all(|(_, rows)| *rows == 0));
-    assert!(!three.middle.exists().await.unwrap());
-    three.middle.wipe().await.unwrap();
-}
-
-#[tokio::test]
-async fn ids_are_not_given_out_again() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("kurir.redb");
-    let store = Store::open(&path, &StoreOptions::default()).unwrap();
-    let one = store.create_account().await.unwrap();
-    assert_eq!(one.id(), AccountId(1));
-    one.wipe().await.unwrap();
-    drop((one, store));
-    let store = Store::open(&path, &StoreOptions::default()).unwrap();
-    assert!(store.accounts().unwrap().is_empty());
-    let two = store.create_account().await.unwrap();
-    assert_eq!(two.id(), AccountId(2));
-    assert_eq!(two.create().await.unwrap(), 2);
-}
-
-#[tokio::test]
-async fn a_number_taken_over_stays_with_its_new_lid() {
-    let store = Store::open_with(MemoryDisk::new(), &StoreOptions::default()).unwrap();
-    let b = store.create_account().await.unwrap();
-    b.put_lid_mapping(&lid("L1", "100", 1)).await.unwrap();
-    b.put_lid_mapping(&lid("L2", "100", 2)).await.unwrap();
-    b.put_lid_mapping(&lid("L1", "101", 3)).await.unwrap();
-    assert_eq!(b.get_pn_mapping("100").await.unwrap().unwrap().lid, "L2");
-    assert_eq!(b.get_pn_mapping("101").await.unwrap().unwrap().lid, "L1");
-}
-
-#[tokio::test]
-async fn a_zero_byte_inside_a_key_is_refused() {
-    let store = Store::open_with(MemoryDisk::new(), &StoreOptions::default()).unwrap();
-    let b = store.create_account().await.unwrap();
-    // "a\0b" with "c" would be the row of "a" with "b\0c".
-    let refused = b.store_pending_inbound("a\0b", "c", "id", b"m").await;
-    assert!(matches!(refused, Err(StoreError::Validation(_))), "{refused:?}");
-}
-
-#[tokio::test]
-async fn a_call_that_finds_nothing_to_do_costs_no_sync() {
-    let store = Store::open_with(MemoryDisk::new(), &StoreOptions::default()).unwrap();
-    let b = store.create_account().await.unwrap();
-    let before = store.stats().syncs;
-    b.delete_session(ALICE).await.unwrap();
-    b.remove_prekey(1).await.unwrap();
-    b.mark_prekeys_uploaded(&[1]).await.unwrap();
-    b.clear_all_sender_key_devices().await.unwrap();
-    b.delete_expired_sent_messages(now_secs()).await.unwrap();
-    b.delete_expired_pending_inbound(now_secs()).await.unwrap();
-    b.delete_expired_msg_secrets(now_secs()).await.unwrap();
-    b.delete_expired_tc_tokens(now_secs(), now_secs()).await.unwrap();
-    b.take_sent_message(GROUP, "M").await.unwrap();
-    assert_eq!(store.stats().syncs, before);
-}
-
-/// The methods of whatsapp-rust 0.7's five storage traits.
-const METHODS: [&str; 82] = [
-    "put_identity",
-    "put_identities_batch",
-    "load_identity",
-    "delete_identity",
-    "get_session",
-    "put_session",
-    "put_sessions_batch",
-    "delete_session",
-    "has_session",
-    "has_signal_state_for_user",
-    "store_prekey",
-    "store_prekeys_batch",
-    "load_prekey",
-    "load_prekeys_batch",
-    "mark_prekeys_uploaded",
-    "remove_prekey",
-    "get_max_prekey_id",
-    "store_signed_prekey",
-    "load_signed_prekey",
-    "load_all_signed_prekeys",
-    "remove_signed_prekey",
-    "put_sender_key",
-    "put_sender_keys_batch",
-    "get_sender_key",
-    "delete_sender_key",
-    "get_sync_key",
-    "set_sync_key",
-    "get_version",
-    "set_version",
-    "put_mutation_macs",
-    "get_mutation_mac",
-    "get_mutation_macs",
-    "delete_mutation_macs",
-    "clear_mutation_macs",
-    "get_latest_sync_key_id",
-    "get_sender_key_devices",
-    "set_sender_key_status",
-    "clear_sender_key_devices",
-    "delete_sender_key_device_rows",
-    "clear_all_sender_key_devices",
-    "get_lid_mapping",
-    "get_pn_mapping",
-    "put_lid_mapping",
-    "put_lid_mappings",
-    "get_all_lid_mappings",
-    "save_base_key",
-    "has_same_base_key",
-    "delete_base_key",
-    "update_device_list",
-    "update_device_lists",
-    "get_devices",
-    "delete_devices",
-    "get_group_metadata",
-    "put_group_metadata",
-    "delete_group_metadata",
-    "get_tc_token",
-    "put_tc_token",
-    "delete_tc_token",
-    "get_all_tc_token_jids",
-    "delete_expired_tc_tokens",
-    "touch_tc_token_sender_timestamp",
-    "store_received_tc_token",
-    "store_sent_message",
-    "take_sent_message",
-    "delete_expired_sent_messages",
-    "store_pending_inbound",
-    "get_pending_inbound",
-    "delete_pending_inbound",
-    "delete_expired_pending_inbound",
-    "store_pending_inbound_batch",
-    "delete_pending_inbound_batch",
-    "save",
-    "load",
-    "exists",
-    "create",
-    "snapshot_db",
-    "resource_report",
-    "put_msg_secret",
-    "put_msg_secrets",
-    "get_msg_secret",
-    "get_msg_secret_with_ts",
-    "delete_expired_msg_secrets",
-];
-
-#[test]
-fn every_method_has_a_case() {
-    let cases = include_str!("store_conformance.rs");
-    for method in METHODS {
-        // With the call's dot, so that the list itself does not count.
-        assert!(cases.contains(&format!("b.{method}(")), "{method} is not tested");
     }
 }

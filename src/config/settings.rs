@@ -1,0 +1,442 @@
+//! Every setting there is, one row each.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::Config;
+use crate::media::Cidr;
+
+/// One setting: its key, its default, its explanation, and how it is read and written.
+pub(super) struct Setting {
+    pub(super) key: &'static str,
+    pub(super) default: &'static str,
+    pub(super) doc: &'static str,
+    pub(super) secret: bool,
+    pub(super) set: fn(&mut Config, &str) -> Result<(), String>,
+    pub(super) get: fn(&Config) -> String,
+}
+
+fn parse<T: std::str::FromStr>(text: &str) -> Result<T, String>
+where
+    T::Err: std::fmt::Display,
+{
+    text.trim().parse().map_err(|e: T::Err| e.to_string())
+}
+
+fn bounded<T>(text: &str, range: std::ops::RangeInclusive<T>) -> Result<T, String>
+where
+    T: std::str::FromStr + PartialOrd + std::fmt::Display,
+    T::Err: std::fmt::Display,
+{
+    let value: T = parse(text).map_err(|e| format!("a whole number is needed ({e})"))?;
+    if range.contains(&value) {
+        Ok(value)
+    } else {
+        Err(format!("must be from {} to {}", range.start(), range.end()))
+    }
+}
+
+fn only_with_sim<T>(text: &str, value: impl FnOnce(&str) -> Result<T, String>) -> Result<T, String> {
+    if cfg!(feature = "sim") {
+        value(text)
+    } else {
+        Err("this build talks to WhatsApp only; the test server needs a build with the Cargo feature `sim`"
+            .into())
+    }
+}
+
+pub(super) const SETTINGS: &[Setting] = &[
+    Setting {
+        key: "data_dir",
+        default: "kurir-data",
+        doc: "Folder of the store, of queued media and of the control socket.",
+        secret: false,
+        set: |c, v| {
+            if v.trim().is_empty() {
+                return Err("must not be empty".into());
+            }
+            c.data_dir = PathBuf::from(v);
+            Ok(())
+        },
+        get: |c| c.data_dir.display().to_string(),
+    },
+    Setting {
+        key: "listen",
+        default: "127.0.0.1:8080",
+        doc: "Address and port of the HTTP API. Beyond loopback only once an API key exists.",
+        secret: false,
+        set: |c, v| {
+            c.listen =
+                parse(v).map_err(|_| "an address and port is needed, such as 0.0.0.0:8080".to_owned())?;
+            Ok(())
+        },
+        get: |c| c.listen.to_string(),
+    },
+    Setting {
+        key: "log",
+        default: "info",
+        doc: "What is logged: error, warn, info, debug, or per part as in \"info,kurir::outbox=debug\".\nPhone numbers are masked and message texts left out unless debug is on.",
+        secret: false,
+        set: |c, v| {
+            c.log = v.trim().to_owned();
+            Ok(())
+        },
+        get: |c| c.log.clone(),
+    },
+    Setting {
+        key: "admin_key",
+        default: "",
+        doc: "A preset administrator key of 16 characters or more. Better: `kurir key new --admin`, which stores only a hash.",
+        secret: true,
+        set: |c, v| {
+            c.admin_key = match v.trim() {
+                "" => None,
+                key if key.len() < 16 => return Err("must have 16 characters or more".into()),
+                key => Some(key.to_owned()),
+            };
+            Ok(())
+        },
+        get: |c| c.admin_key.clone().unwrap_or_default(),
+    },
+    Setting {
+        key: "allow_private_fetch",
+        default: "",
+        doc: "Private address ranges that media URLs may point into, as a comma list: 192.168.1.0/24,10.0.0.5/32.\nWithout it, Kurir fetches from public addresses only.",
+        secret: false,
+        set: |c, v| {
+            c.allow_private_fetch = Cidr::parse_list(v).map_err(|e| e.to_string())?;
+            Ok(())
+        },
+        get: |c| c.allow_private_fetch.iter().map(ToString::to_string).collect::<Vec<_>>().join(","),
+    },
+    Setting {
+        key: "country_code",
+        default: "62",
+        doc: "Country code that replaces a leading 0 in a phone number. 0: leave numbers as they are.",
+        secret: false,
+        set: |c, v| {
+            let code = v.trim();
+            if code.is_empty() || code.len() > 3 || !code.bytes().all(|b| b.is_ascii_digit()) {
+                return Err("one to three digits are needed, such as 62".into());
+            }
+            c.country_code = if code == "0" { String::new() } else { code.to_owned() };
+            Ok(())
+        },
+        get: |c| if c.country_code.is_empty() { "0".into() } else { c.country_code.clone() },
+    },
+    Setting {
+        key: "send_delay_ms",
+        default: "0",
+        doc: "Pause between two sends of one session, in milliseconds. 5000 is prudent for numbers that never wrote to you.",
+        secret: false,
+        set: |c, v| {
+            c.send_delay = Duration::from_millis(bounded(v, 0..=3_600_000)?);
+            Ok(())
+        },
+        get: |c| c.send_delay.as_millis().to_string(),
+    },
+    Setting {
+        key: "send_jitter_ms",
+        default: "0",
+        doc: "Random extra pause on top of send_delay_ms, in milliseconds.",
+        secret: false,
+        set: |c, v| {
+            c.send_jitter = Duration::from_millis(bounded(v, 0..=3_600_000)?);
+            Ok(())
+        },
+        get: |c| c.send_jitter.as_millis().to_string(),
+    },
+    Setting {
+        key: "send_parallel",
+        default: "32",
+        doc: "Messages of one session that may wait for WhatsApp's acknowledgement at once. One chat is always in order.",
+        secret: false,
+        set: |c, v| {
+            c.send_parallel = bounded(v, 1..=256)?;
+            Ok(())
+        },
+        get: |c| c.send_parallel.to_string(),
+    },
+    Setting {
+        key: "send_attempts",
+        default: "8",
+        doc: "Attempts after which a message counts as failed.",
+        secret: false,
+        set: |c, v| {
+            c.send_attempts = bounded(v, 1..=100)?;
+            Ok(())
+        },
+        get: |c| c.send_attempts.to_string(),
+    },
+    Setting {
+        key: "send_max_age_s",
+        default: "86400",
+        doc: "Age in seconds after which a message that could not be sent counts as failed.",
+        secret: false,
+        set: |c, v| {
+            c.send_max_age = Duration::from_secs(bounded(v, 10..=2_592_000)?);
+            Ok(())
+        },
+        get: |c| c.send_max_age.as_secs().to_string(),
+    },
+    Setting {
+        key: "key_rate_per_minute",
+        default: "0",
+        doc: "Requests per minute that one API key may make; more are answered with 429. 0: any number.",
+        secret: false,
+        set: |c, v| {
+            c.key_rate_per_minute = bounded(v, 0..=1_000_000)?;
+            Ok(())
+        },
+        get: |c| c.key_rate_per_minute.to_string(),
+    },
+    Setting {
+        key: "number_checks_per_month",
+        default: "1000",
+        doc: "Phone numbers that one API key may have checked in a calendar month (UTC). WhatsApp bans accounts that check\nmany. 0: any number.",
+        secret: false,
+        set: |c, v| {
+            c.number_checks_per_month = bounded(v, 0..=100_000_000)?;
+            Ok(())
+        },
+        get: |c| c.number_checks_per_month.to_string(),
+    },
+    Setting {
+        key: "queue_delay_ms",
+        default: "5000",
+        doc: "Pause between two messages of dialect 3's queue (POST /api/send-message with X-API-Key), in milliseconds.",
+        secret: false,
+        set: |c, v| {
+            c.queue_delay = Duration::from_millis(bounded(v, 0..=3_600_000)?);
+            Ok(())
+        },
+        get: |c| c.queue_delay.as_millis().to_string(),
+    },
+    Setting {
+        key: "queue_jitter_ms",
+        default: "1000",
+        doc: "Random extra pause on top of queue_delay_ms, in milliseconds.",
+        secret: false,
+        set: |c, v| {
+            c.queue_jitter = Duration::from_millis(bounded(v, 0..=3_600_000)?);
+            Ok(())
+        },
+        get: |c| c.queue_jitter.as_millis().to_string(),
+    },
+    Setting {
+        key: "main_number",
+        default: "",
+        doc: "The number or group that \"main\" stands for in dialect 3.",
+        secret: false,
+        set: |c, v| {
+            c.main_number = Some(v.trim().to_owned()).filter(|v| !v.is_empty());
+            Ok(())
+        },
+        get: |c| c.main_number.clone().unwrap_or_default(),
+    },
+    Setting {
+        key: "queue_allow",
+        default: "*",
+        doc: "Whom dialect 3's queue may write to: a comma list of numbers and groups, or * for everybody.",
+        secret: false,
+        set: |c, v| {
+            let list: Vec<String> =
+                v.split(',').map(|v| v.trim().to_owned()).filter(|v| !v.is_empty()).collect();
+            c.queue_allow = if list.iter().any(|v| v == "*") { None } else { Some(list) };
+            Ok(())
+        },
+        get: |c| c.queue_allow.as_ref().map_or_else(|| "*".to_owned(), |list| list.join(",")),
+    },
+    Setting {
+        key: "public_url",
+        default: "",
+        doc: "The address at which people reach this box, shown by GET /api/status: https://wa.example.com",
+        secret: false,
+        set: |c, v| {
+            c.public_url = match v.trim() {
+                "" => None,
+                url if url.starts_with("http://") || url.starts_with("https://") => Some(url.to_owned()),
+                _ => return Err("an http:// or https:// address is needed".into()),
+            };
+            Ok(())
+        },
+        get: |c| c.public_url.clone().unwrap_or_default(),
+    },
+    Setting {
+        key: "stranger_daily_cap",
+        default: "0",
+        doc: "Messages that one session may send per day to numbers that never wrote to it; further ones are answered with 429.\nWhatsApp bans accounts that write to many strangers. 0: any number.",
+        secret: false,
+        set: |c, v| {
+            c.stranger_daily_cap = bounded(v, 0..=1_000_000)?;
+            Ok(())
+        },
+        get: |c| c.stranger_daily_cap.to_string(),
+    },
+    Setting {
+        key: "stranger_delay_ms",
+        default: "0",
+        doc: "Pause between two messages to numbers that never wrote to the session, in milliseconds. 0: none.",
+        secret: false,
+        set: |c, v| {
+            c.stranger_delay = Duration::from_millis(bounded(v, 0..=3_600_000)?);
+            Ok(())
+        },
+        get: |c| c.stranger_delay.as_millis().to_string(),
+    },
+    Setting {
+        key: "queue_limit",
+        default: "20000",
+        doc: "Messages that one session may have waiting; a further one is answered with 429.",
+        secret: false,
+        set: |c, v| {
+            c.queue_limit = bounded(v, 1..=1_000_000)?;
+            Ok(())
+        },
+        get: |c| c.queue_limit.to_string(),
+    },
+    Setting {
+        key: "history_days",
+        default: "30",
+        doc: "Days for which finished messages stay readable.",
+        secret: false,
+        set: |c, v| {
+            c.history_days = bounded(v, 1..=3650)?;
+            Ok(())
+        },
+        get: |c| c.history_days.to_string(),
+    },
+    Setting {
+        key: "journal_events",
+        default: "100000",
+        doc: "Events (messages, receipts, votes, …) that are kept for webhooks and GET /api/v1/events.",
+        secret: false,
+        set: |c, v| {
+            c.journal_events = bounded(v, 100..=10_000_000)?;
+            Ok(())
+        },
+        get: |c| c.journal_events.to_string(),
+    },
+    Setting {
+        key: "journal_mb",
+        default: "64",
+        doc: "Megabytes of events that are kept; the oldest go first.",
+        secret: false,
+        set: |c, v| {
+            c.journal_bytes = bounded::<u64>(v, 1..=100_000)? * 1024 * 1024;
+            Ok(())
+        },
+        get: |c| (c.journal_bytes / (1024 * 1024)).to_string(),
+    },
+    Setting {
+        key: "journal_days",
+        default: "30",
+        doc: "Days for which events are kept.",
+        secret: false,
+        set: |c, v| {
+            c.journal_days = bounded(v, 1..=3650)?;
+            Ok(())
+        },
+        get: |c| c.journal_days.to_string(),
+    },
+    Setting {
+        key: "received_media_days",
+        default: "7",
+        doc: "Days for which a received file that was asked for is kept here, and for which links to it work.",
+        secret: false,
+        set: |c, v| {
+            c.received_media_days = bounded(v, 1..=3650)?;
+            Ok(())
+        },
+        get: |c| c.received_media_days.to_string(),
+    },
+    Setting {
+        key: "received_media_mb",
+        default: "256",
+        doc: "Megabytes that received files may take here; those asked for longest ago go first. A larger file is not fetched.",
+        secret: false,
+        set: |c, v| {
+            c.received_media_bytes = bounded::<u64>(v, 1..=1_000_000)? * 1024 * 1024;
+            Ok(())
+        },
+        get: |c| (c.received_media_bytes / (1024 * 1024)).to_string(),
+    },
+    Setting {
+        key: "webhook_retry_ms",
+        default: "5000",
+        doc: "Pause after the first failure of a webhook, in milliseconds; it doubles with each further one, up to an hour.",
+        secret: false,
+        set: |c, v| {
+            c.webhook_retry = Duration::from_millis(bounded(v, 10..=3_600_000)?);
+            Ok(())
+        },
+        get: |c| c.webhook_retry.as_millis().to_string(),
+    },
+    Setting {
+        key: "max_connections",
+        default: "256",
+        doc: "HTTP connections at once.",
+        secret: false,
+        set: |c, v| {
+            c.max_connections = bounded(v, 4..=65_536)?;
+            Ok(())
+        },
+        get: |c| c.max_connections.to_string(),
+    },
+    Setting {
+        key: "max_connections_per_address",
+        default: "96",
+        doc: "HTTP connections at once from one address, so that one client cannot take them all.",
+        secret: false,
+        set: |c, v| {
+            c.max_connections_per_address = bounded(v, 1..=65_536)?;
+            Ok(())
+        },
+        get: |c| c.max_connections_per_address.to_string(),
+    },
+    Setting {
+        key: "media_quota_mb",
+        default: "512",
+        doc: "Megabytes that the media of queued messages may take on disk.",
+        secret: false,
+        set: |c, v| {
+            c.media_quota = bounded::<u64>(v, 1..=1_000_000)? * 1024 * 1024;
+            Ok(())
+        },
+        get: |c| (c.media_quota / (1024 * 1024)).to_string(),
+    },
+    Setting {
+        key: "whatsapp_url",
+        default: "",
+        doc: "Where to connect instead of WhatsApp: the test server's ws:// address. Only in a build with the Cargo feature `sim`.",
+        secret: false,
+        set: |c, v| {
+            c.whatsapp_url = match v.trim() {
+                "" => None,
+                url => only_with_sim(url, |url| {
+                    if url.starts_with("ws://") || url.starts_with("wss://") {
+                        Ok(Some(url.to_owned()))
+                    } else {
+                        Err("a ws:// or wss:// address is needed".into())
+                    }
+                })?,
+            };
+            Ok(())
+        },
+        get: |c| c.whatsapp_url.clone().unwrap_or_default(),
+    },
+    Setting {
+        key: "sync_delay_ms",
+        default: "0",
+        doc: "Delay added to each sync of the store, to stand for an SD card. Only in a build with the Cargo feature `sim`.",
+        secret: false,
+        set: |c, v| {
+            c.sync_delay = match v.trim() {
+                "0" => Duration::ZERO,
+                ms => only_with_sim(ms, |ms| Ok(Duration::from_millis(bounded(ms, 0..=1000)?)))?,
+            };
+            Ok(())
+        },
+        get: |c| c.sync_delay.as_millis().to_string(),
+    },
+];
