@@ -17,8 +17,9 @@ use crate::inbox::{self, Inbox, InboxSettings};
 use crate::media::{FetchPolicy, Spool, SpoolError};
 use crate::outbox::{self, Outbox, OutboxSettings};
 use crate::session::registry::RegistryError;
-use crate::session::{self, ClientSetup, Registry, WhatsAppHttp};
+use crate::session::{self, ClientSetup, Received, ReceivedError, Registry, WhatsAppHttp};
 use crate::store::{OpenError, Store, StoreError, StoreOptions};
+use crate::webhook::{self, WebhookSettings, Webhooks};
 
 /// Receipts that may wait for the store.
 const RECEIPTS: usize = 4096;
@@ -48,6 +49,9 @@ pub enum StartError {
     /// The media folder could not be used.
     #[error("{0}")]
     Spool(#[from] SpoolError),
+    /// The folder of received files could not be used.
+    #[error("{0}")]
+    Received(#[from] ReceivedError),
     /// The control socket could not be made.
     #[error("{0}")]
     Control(#[from] control::ControlError),
@@ -81,7 +85,9 @@ pub struct Gateway {
 
 /// How the store is opened: by the gateway, and by commands that run without one.
 pub fn store_options(config: &Config) -> StoreOptions {
-    let tables = [session::TABLES, inbox::TABLES, outbox::TABLES, keys::TABLES, limits::TABLES].concat();
+    let tables =
+        [session::TABLES, inbox::TABLES, outbox::TABLES, keys::TABLES, limits::TABLES, webhook::TABLES]
+            .concat();
     StoreOptions { sync_delay: config.sync_delay, tables, ..StoreOptions::default() }
 }
 
@@ -122,6 +128,22 @@ impl Gateway {
         };
         let registry = Registry::open(store.clone(), setup, receipts)?;
 
+        let received = Received::open(
+            &config.data_dir,
+            config.received_media_bytes,
+            Duration::from_secs(u64::from(config.received_media_days) * 24 * 3600),
+        )?;
+        let fetch = FetchPolicy::new(config.allow_private_fetch.clone());
+        let parts = webhook::Parts {
+            store: store.clone(),
+            inbox: inbox.clone(),
+            outbox: outbox.clone(),
+            registry: registry.clone(),
+            spool: spool.clone(),
+            fetch: fetch.clone(),
+            received: received.clone(),
+        };
+        let webhooks = Webhooks::open(parts, WebhookSettings::from_config(config)).await?;
         let api = Arc::new(api::Shared {
             settings: ApiSettings::from_config(config),
             rates: limits::Rates::default(),
@@ -131,8 +153,11 @@ impl Gateway {
             registry: registry.clone(),
             outbox: outbox.clone(),
             inbox: inbox.clone(),
+            webhooks: webhooks.clone(),
+            received,
+            streams: api::events::Streams::default(),
             spool,
-            fetch: FetchPolicy::new(config.allow_private_fetch.clone()),
+            fetch,
             country_code: config.country_code.clone(),
             data_dir: config.data_dir.clone(),
         });
@@ -149,6 +174,7 @@ impl Gateway {
         let tasks = vec![
             ("api", tokio::spawn(serve)),
             ("control socket", tokio::spawn(control::serve(control_socket, Arc::clone(&api), stopping))),
+            ("webhooks", tokio::spawn(webhooks.run())),
             ("journal", tokio::spawn(inbox.run(soon))),
             ("outbox", tokio::spawn(outbox.run(registry, receipt_queue))),
         ];
@@ -169,6 +195,11 @@ impl Gateway {
     /// The API keys.
     pub fn keys(&self) -> &Keys {
         &self.api.keys
+    }
+
+    /// The webhooks.
+    pub fn webhooks(&self) -> &Webhooks {
+        &self.api.webhooks
     }
 
     /// The event journal.

@@ -15,3 +15,4 @@ pub mod media;
 pub mod outbox;
 pub mod session;
 pub mod store;
+pub mod webhook;

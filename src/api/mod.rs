@@ -14,6 +14,7 @@ use serde_json::json;
 mod access;
 mod checks;
 pub mod control;
+pub mod events;
 mod health;
 pub mod keys;
 pub mod limits;
@@ -25,12 +26,15 @@ mod send;
 pub mod serve;
 mod sessions;
 mod settings;
+mod v1;
+mod webhooks;
 
 use crate::inbox::Inbox;
 use crate::media::{FetchPolicy, Spool};
 use crate::outbox::Outbox;
-use crate::session::Registry;
+use crate::session::{Received, Registry};
 use crate::store::Store;
+use crate::webhook::Webhooks;
 use access::header_key;
 use keys::Keys;
 use limits::{Checks, Rates};
@@ -48,6 +52,12 @@ pub struct Shared {
     pub outbox: Outbox,
     /// The event journal.
     pub inbox: Inbox,
+    /// Webhooks.
+    pub webhooks: Webhooks,
+    /// Files that people sent.
+    pub received: Received,
+    /// Places for event streams.
+    pub streams: events::Streams,
     /// Where files arrive.
     pub spool: Spool,
     /// What media URLs may point at.
@@ -74,6 +84,8 @@ pub fn router(api: Api) -> Router {
         .route("/readyz", get(health::readyz))
         .merge(mpwa::routes())
         .merge(sessions::routes())
+        .merge(webhooks::routes())
+        .merge(events::routes())
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(axum::middleware::from_fn(access::rate_headers))

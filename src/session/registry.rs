@@ -275,6 +275,7 @@ impl Registry {
             log::error!("session {no}: its task failed while it was deleted: {e}");
         }
         record::delete(&self.shared.store, no).await?;
+        self.shared.setup.inbox.forget_session(no).await?;
         Ok(true)
     }
 
