@@ -4,6 +4,7 @@
 //! its default, its explanation, and how it is read and written. The same rows read the file, read the environment and
 //! print the commented configuration of `kurir config`.
 
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -82,6 +83,35 @@ pub struct Config {
     pub whatsapp_url: Option<String>,
     /// Delay added to each sync of the store (Cargo feature `sim` only): an SD card, for the benchmark.
     pub sync_delay: Duration,
+    /// Time limits that no setting changes.
+    pub limits: Limits,
+}
+
+/// Time limits that are the same on every box, as fields so that tests can make them short.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// How long a message waits for WhatsApp's acknowledgement before it is sent again.
+    pub ack: Duration,
+    /// Time for the whole download of a media URL.
+    pub fetch_total: Duration,
+    /// Longest silence of the server that a media URL points to.
+    pub fetch_stall: Duration,
+    /// Time for the head of an HTTP request, and for how long an idle connection is kept.
+    pub http_head: Duration,
+    /// Longest silence within the body of an HTTP request.
+    pub http_body: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            ack: Duration::from_secs(30),
+            fetch_total: Duration::from_secs(120),
+            fetch_stall: Duration::from_secs(20),
+            http_head: Duration::from_secs(10),
+            http_body: Duration::from_secs(10),
+        }
+    }
 }
 
 /// What is wrong with a setting, and where it was set.
@@ -96,11 +126,13 @@ pub enum ConfigError {
         source: std::io::Error,
     },
     /// The file is not TOML.
-    #[error("the configuration file {path} is not valid TOML: {detail}")]
+    #[error("the configuration file {path} is not valid TOML: line {line}: {detail}")]
     Syntax {
         /// The file.
         path: PathBuf,
-        /// Line and reason.
+        /// The line, from 1.
+        line: usize,
+        /// The reason, in one line. The text itself is not repeated: a key may stand in it.
         detail: String,
     },
     /// A key that no setting has.
@@ -112,7 +144,7 @@ pub enum ConfigError {
         key: String,
     },
     /// A value that the setting does not take.
-    #[error("{origin}: {key} = \"{value}\": {reason}")]
+    #[error("{origin}: {key} = {value:?}: {reason}")]
     Value {
         /// The file or variable.
         origin: String,
@@ -161,6 +193,7 @@ impl Default for Config {
             media_quota: 0,
             whatsapp_url: None,
             sync_delay: Duration::ZERO,
+            limits: Limits::default(),
         };
         for setting in SETTINGS {
             (setting.set)(&mut config, setting.default)
@@ -185,7 +218,9 @@ impl Config {
         let path = named.clone().unwrap_or_else(|| config.data_dir.join("kurir.toml"));
         match std::fs::read_to_string(&path) {
             Ok(text) => config.apply_toml(&text, &path)?,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound && named.is_none() => {}
+            // A data folder that cannot be one is told to whoever opens it.
+            Err(e)
+                if named.is_none() && matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {}
             Err(source) => return Err(ConfigError::Read { path, source }),
         }
         for setting in SETTINGS {
@@ -198,9 +233,13 @@ impl Config {
     }
 
     fn apply_toml(&mut self, text: &str, path: &Path) -> Result<(), ConfigError> {
-        let table: toml::Table = text.parse().map_err(|e: toml::de::Error| ConfigError::Syntax {
-            path: path.to_owned(),
-            detail: e.to_string(),
+        let table: toml::Table = text.parse().map_err(|e: toml::de::Error| {
+            let before = e.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+            ConfigError::Syntax {
+                path: path.to_owned(),
+                line: before.matches('\n').count() + 1,
+                detail: e.message().lines().collect::<Vec<_>>().join(", "),
+            }
         })?;
         for (key, value) in table {
             let text = match value {

@@ -38,22 +38,22 @@ pub enum StartError {
         source: std::io::Error,
     },
     /// The store could not be opened.
-    #[error("{0}")]
+    #[error(transparent)]
     Store(#[from] OpenError),
     /// The store could not be read.
-    #[error("{0}")]
+    #[error(transparent)]
     Read(#[from] StoreError),
     /// The sessions could not be loaded.
-    #[error("{0}")]
+    #[error(transparent)]
     Registry(#[from] RegistryError),
     /// The media folder could not be used.
-    #[error("{0}")]
+    #[error(transparent)]
     Spool(#[from] SpoolError),
     /// The folder of received files could not be used.
-    #[error("{0}")]
+    #[error(transparent)]
     Received(#[from] ReceivedError),
     /// The control socket could not be made.
-    #[error("{0}")]
+    #[error(transparent)]
     Control(#[from] control::ControlError),
     /// The port could not be bound.
     #[error(
@@ -133,7 +133,8 @@ impl Gateway {
             config.received_media_bytes,
             Duration::from_secs(u64::from(config.received_media_days) * 24 * 3600),
         )?;
-        let fetch = FetchPolicy::new(config.allow_private_fetch.clone());
+        let mut fetch = FetchPolicy::new(config.allow_private_fetch.clone());
+        (fetch.total, fetch.stall) = (config.limits.fetch_total, config.limits.fetch_stall);
         let parts = webhook::Parts {
             store: store.clone(),
             inbox: inbox.clone(),
@@ -165,6 +166,10 @@ impl Gateway {
         let limits = ServeLimits {
             connections: config.max_connections,
             per_peer: config.max_connections_per_address,
+            // A file of 50 MB as Base64, and what stands around it.
+            body_hard: 72 * 1024 * 1024,
+            header: config.limits.http_head,
+            body_window: config.limits.http_body,
             ..ServeLimits::default()
         };
         let mut stop_serving = stopping.clone();
@@ -185,6 +190,11 @@ impl Gateway {
     /// Where the HTTP API answers.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// The API without the accept loop before it.
+    pub fn router(&self) -> axum::Router {
+        api::router(Arc::clone(&self.api))
     }
 
     /// The sessions.

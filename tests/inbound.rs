@@ -4,6 +4,7 @@
 mod support;
 
 use kurir::inbox::{Body, Event, Kind, Message};
+use kurir::outbox::Content;
 use kurir::session::Status;
 use serde_json::json;
 use support::{CUSTOMER, OFFICE, Office, PATIENCE, wait_for};
@@ -188,6 +189,38 @@ async fn a_vote_is_recorded_with_the_name_of_what_was_chosen() {
     let Body::PollVote(vote) = &found[0].body else { panic!() };
     assert_eq!((vote.poll_id.as_str(), vote.options.as_slice()), (poll_id.as_str(), &["mie".to_owned()][..]));
     assert_eq!((vote.poll_name.as_deref(), vote.undecrypted), (Some("Makan apa?"), false));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_vote_in_a_poll_of_ours_is_read_too() {
+    let (office, _session) = Office::paired().await;
+    let body = json!({"api_key": office.key, "sender": OFFICE, "number": CUSTOMER, "name": "Jam berapa?",
+        "option": ["08.00", "09.00"], "countable": "1"});
+    let answer = office.post("/send-poll", body).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let shown = office.sim.inbox(CUSTOMER, 1, PATIENCE).await.unwrap();
+    let poll_id = shown[0].id.clone();
+    let sent = office.gateway.outbox().find(&poll_id).unwrap().unwrap();
+    let Content::Poll { secret, .. } = sent.content else { panic!("{sent:?}") };
+    let (creator, voter) = (format!("{OFFICE}@s.whatsapp.net"), format!("{CUSTOMER}@s.whatsapp.net"));
+    let chosen = [wacore::poll::compute_option_hash("09.00").to_vec()];
+    let secret = hex::decode(secret).unwrap();
+    let (payload, iv) =
+        wacore::poll::encrypt_poll_vote_with_secret(&chosen, &secret, &poll_id, &creator, &voter).unwrap();
+    let vote = wa::message::PollUpdateMessage {
+        poll_creation_message_key: key(&poll_id),
+        vote: MessageField::some(wa::message::PollEncValue {
+            enc_payload: Some(payload),
+            enc_iv: Some(iv.to_vec()),
+        }),
+        ..Default::default()
+    };
+    let vote = wa::Message { poll_update_message: MessageField::some(vote), ..Default::default() };
+    office.sim.send(CUSTOMER, OFFICE, &vote).await.unwrap();
+    let found = events(&office, Kind::PollVote, 1).await;
+    let Body::PollVote(vote) = &found[0].body else { panic!() };
+    assert_eq!(vote.options, ["09.00"], "{vote:?}");
+    assert_eq!(vote.poll_name.as_deref(), Some("Jam berapa?"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

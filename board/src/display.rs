@@ -94,6 +94,15 @@ pub trait Display: Send {
     /// # Errors
     /// As [`Display::flush`].
     async fn set_on(&mut self, on: bool) -> Result<(), PartError>;
+
+    /// Sets the panel up anew and shows everything again. A display that lost its power for a moment, without a transfer in
+    /// that moment, stays dark and answers as if nothing had happened; so call this when a person wakes the screen.
+    ///
+    /// # Errors
+    /// As [`Display::flush`].
+    async fn refresh(&mut self) -> Result<(), PartError> {
+        Ok(())
+    }
 }
 
 /// The longest that a call on a [`Display`] of this crate waits for its bus. A whole 128x64 frame takes about 30 ms on

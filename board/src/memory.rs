@@ -129,7 +129,12 @@ impl Fingers {
     }
 
     fn send(&self, button: Button, motion: Motion) -> bool {
-        self.edges.try_send(Edge { button, motion, at: Instant::now() }).is_ok()
+        self.deliver(Edge { button, motion, at: Instant::now() })
+    }
+
+    /// Delivers `edge` as it is. False if the buttons are gone or nobody reads them.
+    pub fn deliver(&self, edge: Edge) -> bool {
+        self.edges.try_send(edge).is_ok()
     }
 }
 

@@ -5,7 +5,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
 
-use super::Api;
+use super::{Api, Shared};
 
 /// The process answers.
 pub(super) async fn healthz() -> Response {
@@ -14,6 +14,27 @@ pub(super) async fn healthz() -> Response {
 
 /// 200 while messages can be accepted, 503 otherwise, and in what state each session is.
 pub(super) async fn readyz(State(api): State<Api>) -> Response {
+    let (status, body) = report(&api);
+    (status, axum::Json(body)).into_response()
+}
+
+/// What `readyz` says, and what the store has done since it was opened.
+pub(super) async fn status(State(api): State<Api>) -> Response {
+    let (status, mut body) = report(&api);
+    let stats = api.store.stats();
+    body["store_counts"] = json!({
+        "commits": stats.commits,
+        "writes": stats.writes,
+        "syncs": stats.syncs,
+        "bytes_written": stats.bytes_written,
+        "bytes_read": stats.bytes_read,
+        "largest_group": stats.largest_group,
+        "last_commit_us": u64::try_from(stats.last_commit.as_micros()).unwrap_or(u64::MAX),
+    });
+    (status, axum::Json(body)).into_response()
+}
+
+fn report(api: &Shared) -> (StatusCode, Value) {
     let store = if api.store.stats().read_only { "read-only" } else { "ok" };
     let mut counts = Map::new();
     let mut sessions = Vec::new();
@@ -35,6 +56,5 @@ pub(super) async fn readyz(State(api): State<Api>) -> Response {
         "counts": Value::Object(counts),
         "sessions": sessions,
     });
-    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, axum::Json(body)).into_response()
+    (if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, body)
 }

@@ -132,7 +132,7 @@ pub enum KeyError {
     #[error("a key for one session cannot be an administrator's; leave one of the two out")]
     AdminToken,
     /// The store failed.
-    #[error("{0}")]
+    #[error(transparent)]
     Store(#[from] StoreError),
 }
 

@@ -5,16 +5,18 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{ConnectInfo, Request};
+use axum::extract::{ConnectInfo, Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use serde_json::json;
 
 mod access;
 mod checks;
 pub mod control;
 pub mod events;
+mod fonnte;
+mod groups;
 mod health;
 pub mod keys;
 pub mod limits;
@@ -27,6 +29,8 @@ pub mod serve;
 mod sessions;
 mod settings;
 mod v1;
+mod waapi;
+mod waya;
 mod webhooks;
 
 use crate::inbox::Inbox;
@@ -83,25 +87,46 @@ pub fn router(api: Api) -> Router {
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
         .merge(mpwa::routes())
+        .merge(fonnte::routes())
+        .merge(waapi::routes())
+        .merge(waya::routes())
         .merge(sessions::routes())
         .merge(webhooks::routes())
         .merge(events::routes())
+        .route("/api/send-message", post(send_message))
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(axum::middleware::from_fn(access::rate_headers))
         .with_state(api)
 }
 
-async fn not_found(request: Request) -> Response {
-    let message = format!("There is nothing at {}.", request.uri().path());
-    let body = json!({"success": false, "status": false, "error": "Not Found", "message": message});
-    (StatusCode::NOT_FOUND, axum::Json(body)).into_response()
+/// An error that belongs to no dialect, with the fields that the clients of each look for. It repeats nothing of the
+/// request: a client that puts its key into the path would find it in its log otherwise.
+fn error(status: StatusCode, message: &str) -> Response {
+    let error = status.canonical_reason().unwrap_or("Error");
+    let body = json!({"success": false, "status": false, "error": error, "message": message, "msg": message});
+    (status, axum::Json(body)).into_response()
 }
 
-async fn method_not_allowed(request: Request) -> Response {
-    let message = format!("{} does not take {}.", request.uri().path(), request.method());
-    let body = json!({"success": false, "status": false, "error": "Method Not Allowed", "message": message});
-    (StatusCode::METHOD_NOT_ALLOWED, axum::Json(body)).into_response()
+async fn not_found() -> Response {
+    error(StatusCode::NOT_FOUND, "There is nothing at this path; check its spelling.")
+}
+
+async fn method_not_allowed() -> Response {
+    error(StatusCode::METHOD_NOT_ALLOWED, "This path does not take this method.")
+}
+
+/// Two dialects have this path: `X-API-Key` means dialect 3, `Authorization` dialect 2.
+async fn send_message(State(api): State<Api>, request: Request) -> Response {
+    if request.headers().contains_key("x-api-key") {
+        return waya::send_message(&api, request).await.into_response();
+    }
+    if request.headers().contains_key("authorization") {
+        return waapi::send_message(&api, request).await.into_response();
+    }
+    let message = "Unauthorized: send the key in X-API-Key, or in Authorization as Bearer.";
+    let body = json!({"success": false, "status": false, "error": message, "message": message});
+    (StatusCode::UNAUTHORIZED, axum::Json(body)).into_response()
 }
 
 /// The client's address; loopback where the connection has none.

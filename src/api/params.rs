@@ -7,6 +7,7 @@ use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use serde_json::{Map, Value};
 
+use super::serve::{Cut, has_source};
 use crate::media::Fetched;
 
 mod lists;
@@ -25,6 +26,9 @@ pub(super) enum ParamError {
     /// The body does not parse.
     #[error("{0}")]
     Body(String),
+    /// The body came too slowly, and was cut.
+    #[error("the request body came too slowly; send it at once")]
+    Slow,
     /// The body did not arrive whole.
     #[error("the request body did not arrive completely")]
     Incomplete,
@@ -63,6 +67,7 @@ impl ParamError {
         match self {
             ParamError::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             ParamError::File { status, .. } => *status,
+            ParamError::Slow => StatusCode::REQUEST_TIMEOUT,
             _ => StatusCode::BAD_REQUEST,
         }
     }
@@ -126,12 +131,13 @@ impl Params {
     async fn add_multipart(&mut self, request: Request) -> Result<(), ParamError> {
         let mut multipart =
             Multipart::from_request(request, &()).await.map_err(|e| ParamError::Body(e.body_text()))?;
+        let broken = |e: MultipartError| multipart_error(&e, MAX_BODY);
         let mut left = MAX_BODY;
-        while let Some(mut field) = multipart.next_field().await.map_err(multipart_error)? {
+        while let Some(mut field) = multipart.next_field().await.map_err(broken)? {
             let Some(name) = field.name().map(str::to_owned) else { continue };
             let is_file = field.file_name().is_some();
             let mut bytes = Vec::new();
-            while let Some(chunk) = field.chunk().await.map_err(multipart_error)? {
+            while let Some(chunk) = field.chunk().await.map_err(broken)? {
                 left = left.checked_sub(chunk.len()).ok_or(ParamError::TooLarge(MAX_BODY))?;
                 if !is_file {
                     bytes.extend_from_slice(&chunk);
@@ -146,11 +152,15 @@ impl Params {
         Ok(())
     }
 
-    /// A text; a number counts as one. Absent, null and empty are `None`.
+    /// A text; a number counts as one. Absent, null and blank are `None`.
     pub(super) fn text(&self, field: &'static str) -> Result<Option<String>, ParamError> {
+        Ok(self.given(field)?.filter(|text| !text.trim().is_empty()))
+    }
+
+    /// A text, blank or not; a number counts as one. Absent and null are `None`.
+    pub(super) fn given(&self, field: &'static str) -> Result<Option<String>, ParamError> {
         match self.fields.get(field) {
             None | Some(Value::Null) => Ok(None),
-            Some(Value::String(s)) if s.trim().is_empty() => Ok(None),
             Some(Value::String(s)) => Ok(Some(s.clone())),
             Some(Value::Number(n)) => Ok(Some(n.to_string())),
             Some(_) => Err(ParamError::Type { field, wanted: "a text" }),
@@ -185,15 +195,11 @@ impl Params {
 
 /// The body, at most `limit` bytes of it.
 pub(super) async fn read_body(request: Request, limit: usize) -> Result<bytes::Bytes, ParamError> {
-    to_bytes(request.into_body(), limit).await.map_err(|e| {
-        let mut source: Option<&(dyn std::error::Error + 'static)> = Some(&e);
-        while let Some(error) = source {
-            if error.is::<http_body_util::LengthLimitError>() {
-                return ParamError::TooLarge(limit);
-            }
-            source = error.source();
-        }
-        ParamError::Incomplete
+    to_bytes(request.into_body(), limit).await.map_err(|e| match Cut::of(&e) {
+        Some(Cut::Slow) => ParamError::Slow,
+        Some(Cut::Large) => ParamError::TooLarge(limit),
+        None if has_source::<http_body_util::LengthLimitError>(&e) => ParamError::TooLarge(limit),
+        None => ParamError::Incomplete,
     })
 }
 
@@ -208,11 +214,15 @@ pub(super) fn parse_json(body: &[u8]) -> Result<Value, ParamError> {
     })
 }
 
-pub(super) fn multipart_error(error: MultipartError) -> ParamError {
+/// Why a multipart body of at most `limit` bytes could not be read.
+pub(super) fn multipart_error(error: &MultipartError, limit: usize) -> ParamError {
     if error.status() == StatusCode::PAYLOAD_TOO_LARGE {
-        ParamError::TooLarge(MAX_BODY)
-    } else {
-        ParamError::Body("the multipart body is not valid".into())
+        return ParamError::TooLarge(limit);
+    }
+    match Cut::of(error) {
+        Some(Cut::Slow) => ParamError::Slow,
+        Some(Cut::Large) => ParamError::TooLarge(limit),
+        None => ParamError::Body("the multipart body is not valid or did not arrive completely".into()),
     }
 }
 

@@ -30,16 +30,16 @@ pub(super) enum SendError {
     #[error("the phone number is not registered on WhatsApp")]
     Unregistered { number: String },
     /// The file could not be fetched.
-    #[error("{0}")]
+    #[error(transparent)]
     Fetch(#[from] FetchError),
     /// The file is not what it should be.
-    #[error("{0}")]
+    #[error(transparent)]
     Kind(#[from] KindError),
     /// The file could not be kept.
-    #[error("{0}")]
+    #[error(transparent)]
     Spool(#[from] SpoolError),
     /// The outbox refused.
-    #[error("{0}")]
+    #[error(transparent)]
     Accept(#[from] AcceptError),
 }
 
@@ -56,12 +56,22 @@ impl SendError {
             SendError::Fetch(_) => StatusCode::BAD_REQUEST,
             SendError::Spool(e) | SendError::Accept(AcceptError::Spool(e)) => spool_status(e),
             SendError::Accept(AcceptError::QueueFull { .. }) => StatusCode::TOO_MANY_REQUESTS,
+            SendError::Accept(AcceptError::Deleted) => StatusCode::NOT_FOUND,
             SendError::Accept(AcceptError::Store(StoreError::Full { .. })) => {
                 StatusCode::INSUFFICIENT_STORAGE
             }
             SendError::Accept(AcceptError::Store(_) | AcceptError::NoFile) => {
                 StatusCode::INTERNAL_SERVER_ERROR
             }
+        }
+    }
+
+    /// After how many seconds it is worth another try, where that is why it was refused.
+    pub(super) fn retry_after(&self) -> Option<u64> {
+        match self {
+            SendError::Accept(AcceptError::QueueFull { .. }) => Some(30),
+            SendError::Fetch(e) if e.is_local() => Some(10),
+            _ => None,
         }
     }
 

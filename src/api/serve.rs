@@ -42,6 +42,7 @@ mod peers;
 mod stream;
 
 use body::TimedBody;
+pub(super) use body::{Cut, has_source};
 use peers::Peers;
 use stream::TimedStream;
 
@@ -325,7 +326,7 @@ impl Server {
         let (mut head, incoming) = request.into_parts();
         let announced = head.headers.get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
         if announced.is_some_and(|length| length > self.limits.body_hard) {
-            return Ok(closing_answer(StatusCode::PAYLOAD_TOO_LARGE, "The request's body is too large.\n"));
+            return Ok(closing_answer(StatusCode::PAYLOAD_TOO_LARGE, "The request's body is too large."));
         }
         head.extensions.insert(ConnectInfo(peer));
         let what = (head.method.clone(), head.uri.path().to_owned());
@@ -349,12 +350,11 @@ impl Server {
 
 fn panicked((method, path): &(Method, String)) -> Response<Body> {
     log::error!("the handler of {method} {path} panicked; it was answered 500");
-    closing_answer(StatusCode::INTERNAL_SERVER_ERROR, "The request failed inside the gateway; see its log.\n")
+    closing_answer(StatusCode::INTERNAL_SERVER_ERROR, "The request failed inside the gateway; see its log.")
 }
 
-fn closing_answer(status: StatusCode, text: &'static str) -> Response<Body> {
-    let mut answer = Response::new(Body::from(text));
-    *answer.status_mut() = status;
+fn closing_answer(status: StatusCode, text: &str) -> Response<Body> {
+    let mut answer = super::error(status, text);
     answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     answer
 }

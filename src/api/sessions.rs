@@ -6,7 +6,8 @@ use std::time::{Duration, SystemTime};
 
 use axum::Json;
 use axum::Router;
-use axum::extract::multipart::MultipartRejection;
+use axum::extract::multipart::{MultipartError, MultipartRejection};
+use axum::extract::rejection::PathRejection;
 use axum::extract::{DefaultBodyLimit, FromRequest, Multipart, Path, Request, State};
 use axum::http::header::RETRY_AFTER;
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
@@ -18,7 +19,7 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::{Map, Value, json};
 
 use super::keys::{Caller, Denied};
-use super::params::{self, MAX_BODY, ParamError};
+use super::params::{self, ParamError, Params};
 use super::send::{MAX_CAPTION, SendError, check_text, spool_status};
 use super::{Api, Shared, header_key, peer, phone, qr};
 use crate::media::{self, Fetched, MAX_MEDIA};
@@ -26,12 +27,17 @@ use crate::outbox::Body;
 use crate::session::registry::{PairCodeError, RegistryError};
 use crate::session::{Session, Snapshot, Status};
 
+mod checker;
+mod tokens;
+
 /// Longest message of this dialect, in characters.
 const MAX_MESSAGE: usize = 4_096;
 /// How long a request for a QR waits for one that is about to come.
 const QR_WAIT: Duration = Duration::from_secs(15);
 /// What a multipart request may have besides its file.
 const MULTIPART_SLACK: usize = 64 * 1024;
+/// Longest multipart request.
+const UPLOAD_BODY: usize = MAX_MEDIA as usize + MULTIPART_SLACK;
 
 pub(super) fn routes() -> Router<Api> {
     Router::new()
@@ -41,10 +47,9 @@ pub(super) fn routes() -> Router<Api> {
         .route("/api/sessions/{id}/pair-code", post(pair_code))
         .route("/api/sessions/{id}/reconnect", post(reconnect))
         .route("/api/sessions/{id}/send", post(send))
-        .route(
-            "/api/sessions/{id}/send-media",
-            post(send_media).layer(DefaultBodyLimit::max(MAX_MEDIA as usize + MULTIPART_SLACK)),
-        )
+        .route("/api/sessions/{id}/tokens", post(tokens::create))
+        .route("/api/number-checker", post(checker::check))
+        .route("/api/sessions/{id}/send-media", post(send_media).layer(DefaultBodyLimit::max(UPLOAD_BODY)))
 }
 
 /// What this dialect answers when something is wrong.
@@ -127,48 +132,30 @@ fn authenticate(api: &Shared, headers: &HeaderMap, request: &Request) -> Result<
     })
 }
 
+/// A device token uses its session; to make and remove sessions and tokens is the account's business.
+fn not_a_token(caller: &Caller) -> Result<(), Failure> {
+    match &caller.rules.session {
+        None => Ok(()),
+        Some(_) => {
+            Err(Failure::new(StatusCode::FORBIDDEN, "A device token cannot do this; use the account's key"))
+        }
+    }
+}
+
+/// A session's id as the path has it; not one of ours if it is not even text.
+type Id = Result<Path<String>, PathRejection>;
+
 /// The session with this id, if the caller may use it.
-fn own_session(api: &Shared, caller: &Caller, id: &str) -> Result<Session, Failure> {
-    let session = api
-        .registry
-        .get(id)
+fn own_session(api: &Shared, caller: &Caller, id: &Id) -> Result<Session, Failure> {
+    let session = id
+        .as_ref()
+        .ok()
+        .and_then(|Path(id)| api.registry.get(id))
         .ok_or_else(|| Failure::new(StatusCode::NOT_FOUND, "Session not found; check the session id"))?;
     if caller.may_use_session(&session) {
         Ok(session)
     } else {
         Err(Failure::new(StatusCode::FORBIDDEN, "This session belongs to another account"))
-    }
-}
-
-/// A JSON object; an empty body counts as one.
-async fn object(request: Request) -> Result<Map<String, Value>, Failure> {
-    let body = params::read_body(request, MAX_BODY).await?;
-    if body.iter().all(u8::is_ascii_whitespace) {
-        return Ok(Map::new());
-    }
-    match params::parse_json(&body)? {
-        Value::Object(object) => Ok(object),
-        _ => Err(Failure::bad_request("The request body must be a JSON object")),
-    }
-}
-
-fn text<'a>(object: &'a Map<String, Value>, field: &str) -> Result<Option<&'a str>, Failure> {
-    match object.get(field) {
-        None | Some(Value::Null) => Ok(None),
-        Some(Value::String(s)) => Ok(Some(s)),
-        Some(_) => Err(Failure::bad_request(format!("{field} must be a string"))),
-    }
-}
-
-fn flag(object: &Map<String, Value>, field: &str) -> Result<bool, Failure> {
-    match object.get(field) {
-        None | Some(Value::Null) => Ok(false),
-        Some(Value::Bool(b)) => Ok(*b),
-        Some(Value::String(s)) if matches!(s.as_str(), "true" | "1") => Ok(true),
-        Some(Value::String(s)) if matches!(s.as_str(), "false" | "0" | "") => Ok(false),
-        Some(Value::Number(n)) if n.as_u64() == Some(1) => Ok(true),
-        Some(Value::Number(n)) if n.as_u64() == Some(0) => Ok(false),
-        Some(_) => Err(Failure::bad_request(format!("{field} must be true or false"))),
     }
 }
 
@@ -225,35 +212,28 @@ fn describe(session: &Session) -> Value {
 
 async fn create(State(api): State<Api>, request: Request) -> Result<Response, Failure> {
     let caller = caller(&api, &request)?;
-    let body = object(request).await?;
-    let name = text(&body, "sessionName")?.ok_or_else(|| Failure::bad_request("sessionName is required"))?;
-    let session = api.registry.create(name, &caller.account).await?;
+    not_a_token(&caller)?;
+    let name = Params::read(request).await?.required("sessionName")?;
+    let session = api.registry.create(&name, &caller.account).await?;
     let body = json!({"success": true, "sessionId": session.id(), "message": "Session created successfully"});
     Ok(Json(body).into_response())
 }
 
-async fn show(State(api): State<Api>, Path(id): Path<String>, request: Request) -> Result<Response, Failure> {
+async fn show(State(api): State<Api>, id: Id, request: Request) -> Result<Response, Failure> {
     let caller = caller(&api, &request)?;
     let session = own_session(&api, &caller, &id)?;
     Ok(Json(json!({"success": true, "session": describe(&session)})).into_response())
 }
 
-async fn delete(
-    State(api): State<Api>,
-    Path(id): Path<String>,
-    request: Request,
-) -> Result<Response, Failure> {
+async fn delete(State(api): State<Api>, id: Id, request: Request) -> Result<Response, Failure> {
     let caller = caller(&api, &request)?;
-    own_session(&api, &caller, &id)?;
-    api.registry.delete(&id).await?;
+    let session = own_session(&api, &caller, &id)?;
+    not_a_token(&caller)?;
+    api.registry.delete(session.id()).await?;
     Ok(Json(json!({"success": true, "message": "Session deleted successfully"})).into_response())
 }
 
-async fn show_qr(
-    State(api): State<Api>,
-    Path(id): Path<String>,
-    request: Request,
-) -> Result<Response, Failure> {
+async fn show_qr(State(api): State<Api>, id: Id, request: Request) -> Result<Response, Failure> {
     let caller = caller(&api, &request)?;
     let session = own_session(&api, &caller, &id)?;
     let mut changes = session.watch();
@@ -277,8 +257,9 @@ async fn show_qr(
     match snapshot.status {
         Status::Connected => Err(Failure::bad_request("The session is already connected")),
         Status::Disconnected => Err(Failure::bad_request(format!(
-            "There is no QR code: {} POST /api/sessions/{id}/reconnect makes new ones.",
-            snapshot.reason.advice()
+            "There is no QR code: {} POST /api/sessions/{}/reconnect makes new ones.",
+            snapshot.reason.advice(),
+            session.id()
         ))),
         Status::Connecting | Status::Qr => Err(Failure {
             retry_after: Some(5),
@@ -290,17 +271,12 @@ async fn show_qr(
     }
 }
 
-async fn pair_code(
-    State(api): State<Api>,
-    Path(id): Path<String>,
-    request: Request,
-) -> Result<Response, Failure> {
+async fn pair_code(State(api): State<Api>, id: Id, request: Request) -> Result<Response, Failure> {
     let caller = caller(&api, &request)?;
     let session = own_session(&api, &caller, &id)?;
-    let body = object(request).await?;
-    let number = text(&body, "phone")?.ok_or_else(|| Failure::bad_request("phone is required"))?;
+    let number = Params::read(request).await?.required("phone")?;
     let number =
-        phone::number(number, &api.country_code).map_err(|e| Failure::bad_request(format!("phone {e}")))?;
+        phone::number(&number, &api.country_code).map_err(|e| Failure::bad_request(format!("phone {e}")))?;
     let code = session.pair_code(&number).await.map_err(|e| match e {
         PairCodeError::AlreadyPaired => Failure::bad_request(e.to_string()),
         PairCodeError::Refused(_) => Failure::new(StatusCode::BAD_GATEWAY, e.to_string()),
@@ -309,11 +285,7 @@ async fn pair_code(
     Ok(Json(json!({"success": true, "code": code})).into_response())
 }
 
-async fn reconnect(
-    State(api): State<Api>,
-    Path(id): Path<String>,
-    request: Request,
-) -> Result<Response, Failure> {
+async fn reconnect(State(api): State<Api>, id: Id, request: Request) -> Result<Response, Failure> {
     let caller = caller(&api, &request)?;
     // In this dialect a reconnection clears the credentials and pairs anew.
     own_session(&api, &caller, &id)?.pair_again().await;
@@ -332,7 +304,9 @@ fn failed(session: &Session, error: SendError) -> Failure {
                 ..Failure::bad_request("The phone number is not registered on WhatsApp.")
             }
         }
-        error => Failure::new(error.status(), error.to_string()),
+        error => {
+            Failure { retry_after: error.retry_after(), ..Failure::new(error.status(), error.to_string()) }
+        }
     }
 }
 
@@ -340,28 +314,24 @@ fn accepted(message_id: &str, message: &str) -> Response {
     Json(json!({"success": true, "messageId": message_id, "message": message})).into_response()
 }
 
-async fn send(State(api): State<Api>, Path(id): Path<String>, request: Request) -> Result<Response, Failure> {
+async fn send(State(api): State<Api>, id: Id, request: Request) -> Result<Response, Failure> {
     let caller = caller(&api, &request)?;
     let session = own_session(&api, &caller, &id)?;
-    let body = object(request).await?;
-    let (Some(to), Some(message)) = (text(&body, "to")?, text(&body, "message")?) else {
+    let params = Params::read(request).await?;
+    let (Some(to), Some(message)) = (params.given("to")?, params.given("message")?) else {
         return Err(Failure::bad_request("Phone number and message are required"));
     };
-    let check = !flag(&body, "skipValidation")?;
+    let check = !params.flag("skipValidation")?;
     let result = async {
-        check_text("message", message, MAX_MESSAGE)?;
-        let target = api.target(&session, "to", to, check).await?;
-        api.accept(&session, target, Body::Text(message.to_owned())).await
+        check_text("message", &message, MAX_MESSAGE)?;
+        let target = api.target(&session, "to", &to, check).await?;
+        api.accept(&session, target, Body::Text(message)).await
     };
     let accept = result.await.map_err(|e| failed(&session, e))?;
     Ok(accepted(&accept.message_id, "Message sent successfully"))
 }
 
-async fn send_media(
-    State(api): State<Api>,
-    Path(id): Path<String>,
-    request: Request,
-) -> Result<Response, Failure> {
+async fn send_media(State(api): State<Api>, id: Id, request: Request) -> Result<Response, Failure> {
     let caller = caller(&api, &request)?;
     let session = own_session(&api, &caller, &id)?;
     let multipart = Multipart::from_request(request, &()).await.map_err(|e: MultipartRejection| {
@@ -388,13 +358,9 @@ async fn read_upload(
     api: &Shared,
     mut multipart: Multipart,
 ) -> Result<(Option<String>, Option<String>, Option<Fetched>), Failure> {
-    let too_large = || Failure::new(StatusCode::PAYLOAD_TOO_LARGE, "media is larger than 50 MB");
-    let broken = |e: axum::extract::multipart::MultipartError| {
-        if e.status() == StatusCode::PAYLOAD_TOO_LARGE {
-            too_large()
-        } else {
-            Failure::bad_request("The multipart body is not valid or did not arrive completely")
-        }
+    let broken = |e: MultipartError| match params::multipart_error(&e, UPLOAD_BODY) {
+        ParamError::TooLarge(_) => Failure::new(StatusCode::PAYLOAD_TOO_LARGE, "media is larger than 50 MB"),
+        e => e.into(),
     };
     let (mut to, mut caption, mut file) = (None, None, None);
     while let Some(field) = multipart.next_field().await.map_err(broken)? {

@@ -78,6 +78,15 @@ pub(super) const SETTINGS: &[Setting] = &[
         doc: "What is logged: error, warn, info, debug, or per part as in \"info,kurir::outbox=debug\".\nPhone numbers are masked and message texts left out unless debug is on.",
         secret: false,
         set: |c, v| {
+            for directive in v.split(',').map(str::trim).filter(|d| !d.is_empty()) {
+                let (part, level) = directive.split_once('=').unwrap_or(("kurir", directive));
+                let named = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | ':' | '-' | '/');
+                if !part.chars().all(named) || level.trim().parse::<log::LevelFilter>().is_err() {
+                    return Err(
+                        "levels are off, error, warn, info, debug and trace, alone or as part=level".into()
+                    );
+                }
+            }
             c.log = v.trim().to_owned();
             Ok(())
         },
@@ -385,7 +394,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     },
     Setting {
         key: "max_connections_per_address",
-        default: "96",
+        default: "160",
         doc: "HTTP connections at once from one address, so that one client cannot take them all.",
         secret: false,
         set: |c, v| {

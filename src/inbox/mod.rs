@@ -25,7 +25,7 @@ pub use event::{
     Body, Contact, Event, GroupChange, Kind, Location, Media, MediaRef, Message, Origin, Person, Poll,
     PollVote, Quoted, Reaction, Receipt, SessionState, event_id,
 };
-pub use record::{PollSecret, TABLES};
+pub use record::{PollSecret, TABLES, remember_poll};
 
 /// Events that may wait to be gathered; further ones are dropped and counted.
 const SOON: usize = 4096;
@@ -39,8 +39,6 @@ const PRUNE_EVERY: Duration = Duration::from_secs(3600);
 const PEER_STEP_MS: i64 = 24 * 3600 * 1000;
 /// Most people remembered as having written; beyond it new ones are not.
 const MOST_PEERS: u64 = 200_000;
-/// Most polls remembered; beyond it the older quarter goes.
-const MOST_POLLS: u64 = 4_000;
 
 /// How much the journal keeps. The first limit that is reached counts.
 #[derive(Clone, Copy, Debug)]
@@ -253,24 +251,8 @@ impl Inbox {
         message_id: &str,
         poll: PollSecret,
     ) -> Result<(), StoreError> {
-        let key = record::session_key(session_no, message_id);
-        let value = json::encode("journal_polls", &poll)?;
-        let write = self.shared.store.write(move |txn| {
-            let mut table = txn.open_table(record::POLLS)?;
-            if table.len()? >= MOST_POLLS {
-                let mut times = Vec::new();
-                for row in table.iter()? {
-                    times.push(json::decode::<PollSecret>("journal_polls", row?.1.value())?.at_ms);
-                }
-                times.sort_unstable();
-                let before = times.get(times.len() / 4).copied().unwrap_or(i64::MAX);
-                table.retain(|_, row| {
-                    json::decode::<PollSecret>("journal_polls", row).is_ok_and(|poll| poll.at_ms > before)
-                })?;
-            }
-            table.insert(key.as_slice(), value.as_slice())?;
-            Ok(())
-        });
+        let message_id = message_id.to_owned();
+        let write = self.shared.store.write(move |txn| remember_poll(txn, session_no, &message_id, &poll));
         write.await
     }
 

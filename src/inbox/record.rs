@@ -1,6 +1,6 @@
 //! The journal's tables.
 
-use redb::{ReadableTable, TableDefinition, WriteTransaction};
+use redb::{ReadableTable, ReadableTableMetadata, TableDefinition, WriteTransaction};
 use serde::{Deserialize, Serialize};
 
 use super::Event;
@@ -33,6 +33,8 @@ pub const TABLES: &[Table] = &[
 ];
 
 const SIZE: &str = "size";
+/// Most polls remembered; beyond it the older quarter goes.
+const MOST_POLLS: u64 = 4_000;
 /// Bytes of an event's id.
 const ID: usize = 16;
 
@@ -181,6 +183,33 @@ pub(super) fn prune(
         meta.insert(SIZE, size.encode().as_slice())?;
     }
     Ok(going.len())
+}
+
+/// Remembers a poll within a write, so that its votes can be read.
+///
+/// # Errors
+/// The store failed.
+pub fn remember_poll(
+    txn: &WriteTransaction,
+    session_no: u32,
+    message_id: &str,
+    poll: &PollSecret,
+) -> Result<(), StoreError> {
+    let mut table = txn.open_table(POLLS)?;
+    if table.len()? >= MOST_POLLS {
+        let mut times = Vec::new();
+        for row in table.iter()? {
+            times.push(json::decode::<PollSecret>("journal_polls", row?.1.value())?.at_ms);
+        }
+        times.sort_unstable();
+        let before = times.get(times.len() / 4).copied().unwrap_or(i64::MAX);
+        table.retain(|_, row| {
+            json::decode::<PollSecret>("journal_polls", row).is_ok_and(|poll| poll.at_ms > before)
+        })?;
+    }
+    let key = session_key(session_no, message_id);
+    table.insert(key.as_slice(), json::encode("journal_polls", poll)?.as_slice())?;
+    Ok(())
 }
 
 /// A key of [`PEERS`] or [`POLLS`].

@@ -6,12 +6,14 @@ use std::time::Duration;
 use redb::ReadableTable;
 
 use super::content::{Content, Context};
+use super::message_id::Salt;
 use super::record::{self, Message, Progress, Reference, Referred};
 use super::{Lane, Outbox};
 use crate::clock::now_ms;
 use crate::ids;
+use crate::inbox::{self, PollSecret};
 use crate::media::{Fetched, MediaKind, SpoolError};
-use crate::session::Session;
+use crate::session::{self, Session};
 use crate::store::StoreError;
 
 /// How long a reference given again means the messages of the first time.
@@ -109,6 +111,9 @@ pub enum AcceptError {
         /// The limit.
         limit: usize,
     },
+    /// The session was deleted meanwhile.
+    #[error("the session was deleted")]
+    Deleted,
     /// A draft wants an earlier draft's file, and there is none.
     #[error("a message of this batch needs a file that no earlier one brings")]
     NoFile,
@@ -167,10 +172,17 @@ impl Outbox {
         let users = messages.iter().filter(|m| m.file_id().is_some()).count();
         let next_due = messages.iter().filter_map(|m| m.not_before_ms).min();
         let kept = file.clone();
+        let message_ids = self.shared.message_ids.clone();
+        let salts: Vec<Salt> = messages.iter().map(|_| ids::random()).collect();
+        let session_no = session.no();
         let written = self
             .shared
             .store
             .write(move |txn| {
+                // In the same transaction, so that nothing is left behind that nobody will ever send.
+                if !session::is_stored(txn, session_no)? {
+                    return Ok(None);
+                }
                 if let Some(reference) = &reference {
                     let referred = record::refer(&txn.open_table(record::REFERENCES)?, reference)?;
                     if let Some(referred) = referred.filter(|r| r.at_ms >= since) {
@@ -180,15 +192,28 @@ impl Outbox {
                         for seq in referred.seqs {
                             earlier.extend(record::get(&table, seq)?.as_ref().map(Accepted::from));
                         }
-                        return Ok(Batch { messages: earlier, repeated: true });
+                        return Ok(Some(Batch { messages: earlier, repeated: true }));
                     }
                 }
                 // The newest row is never pruned, so a number never comes twice.
                 let mut seq = txn.open_table(record::MESSAGES)?.last()?.map_or(0, |(key, _)| key.value());
-                for message in &mut messages {
+                record::keep_message_ids(txn, &message_ids)?;
+                for (message, salt) in messages.iter_mut().zip(&salts) {
                     seq += 1;
                     message.seq = seq;
+                    message.message_id = message_ids.make(*salt, seq);
                     record::insert(txn, message)?;
+                    if let Content::Poll { name, options, secret, .. } = &message.content {
+                        // The votes name options by their hashes, so the journal has to know the poll.
+                        let poll = PollSecret {
+                            name: name.clone(),
+                            options: options.clone(),
+                            secret: secret.clone(),
+                            creators: Vec::new(),
+                            at_ms: message.accepted_at_ms,
+                        };
+                        inbox::remember_poll(txn, session_no, &message.message_id, &poll)?;
+                    }
                 }
                 if let (Some(file), true) = (&kept, users > 1) {
                     record::share_file(txn, file, u32::try_from(users).unwrap_or(u32::MAX))?;
@@ -197,15 +222,15 @@ impl Outbox {
                     let seqs = messages.iter().map(|m| m.seq).collect();
                     record::set_reference(txn, reference, &Referred { at_ms: first.accepted_at_ms, seqs })?;
                 }
-                Ok(Batch { messages: messages.iter().map(Accepted::from).collect(), repeated: false })
+                Ok(Some(Batch { messages: messages.iter().map(Accepted::from).collect(), repeated: false }))
             })
             .await;
         if let Some(file) = file
-            && written.as_ref().map_or(true, |batch| batch.repeated)
+            && !matches!(&written, Ok(Some(batch)) if !batch.repeated)
         {
             self.remove_file(&file).await;
         }
-        let batch = written?;
+        let batch = written?.ok_or(AcceptError::Deleted)?;
         if !batch.repeated {
             room.count = 0;
             if let Some(at) = next_due {
@@ -216,7 +241,7 @@ impl Outbox {
         Ok(batch)
     }
 
-    /// The messages, without their numbers, and the id of the file that is kept for them.
+    /// The messages, without their numbers and WhatsApp ids, and the id of the file that is kept for them.
     async fn prepare(
         &self,
         session: &Session,
@@ -261,7 +286,7 @@ impl Outbox {
                 seq: 0,
                 id,
                 session_no: session.no(),
-                message_id: ids::message_id(),
+                message_id: String::new(),
                 from: from.clone(),
                 to: draft.to,
                 checked: draft.checked,

@@ -99,7 +99,7 @@ async fn attempt(
         type_first(client, &jid, message).await;
     }
     let built = match build::message(client, message, &jid, file, scratch).await {
-        Ok(built) => built,
+        Ok(built) => build::with_secret(built, client, &message.message_id),
         Err(e) if e.is_final() => return Outcome::Failed(e.to_string()),
         Err(e) => return Outcome::Again { error: e.to_string(), counted: client.is_connected() },
     };
@@ -151,9 +151,15 @@ async fn type_first(client: &Client, to: &Jid, message: &Message) {
 
 /// Whether a message waited for too long. One of the slow lane waits for its turn by design, so it may take longer.
 pub(super) fn too_old(message: &Message, max_age: Duration) -> bool {
+    time_left(message, max_age).is_none()
+}
+
+/// How much longer a message may wait; `None`: it waited for too long.
+pub(super) fn time_left(message: &Message, max_age: Duration) -> Option<Duration> {
     let max_age = if message.pause_ms > 0 { max_age * SLOW_AGE } else { max_age };
-    let age = now_ms().saturating_sub(message.waiting_since_ms());
-    u64::try_from(age).is_ok_and(|age| Duration::from_millis(age) > max_age)
+    // A clock that was set back makes it younger than it is, at most new.
+    let age = u64::try_from(now_ms().saturating_sub(message.waiting_since_ms())).unwrap_or(0);
+    max_age.checked_sub(Duration::from_millis(age))
 }
 
 /// What is said of a message that waited for too long.

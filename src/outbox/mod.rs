@@ -9,6 +9,7 @@ mod accept;
 mod attempt;
 mod build;
 mod content;
+mod message_id;
 mod orders;
 mod pump;
 mod record;
@@ -26,11 +27,12 @@ use tokio::task::JoinHandle;
 use crate::clock::now_ms;
 use crate::config::Config;
 use crate::media::Spool;
-use crate::session::{ReceiptEvent, ReceiptKind, Registry};
+use crate::session::{self, ReceiptEvent, ReceiptKind, Registry};
 use crate::store::{Store, StoreError, json};
 
 pub use accept::{AcceptError, Accepted, Batch, Body, Draft, Options};
 pub use content::{Content, Context, Target, vcard};
+use message_id::MessageIds;
 pub use orders::{Cancelled, Retried};
 pub use record::{Message, Progress, Reference, TABLES};
 use schedule::Pace;
@@ -72,7 +74,7 @@ impl OutboxSettings {
             max_age: config.send_max_age,
             queue_limit: config.queue_limit,
             history: Duration::from_secs(u64::from(config.history_days) * 24 * 3600),
-            ack_timeout: Duration::from_secs(30),
+            ack_timeout: config.limits.ack,
         }
     }
 }
@@ -146,6 +148,7 @@ struct Shared {
     store: Store,
     spool: Spool,
     settings: OutboxSettings,
+    message_ids: MessageIds,
     // Held for map operations only.
     lanes: Mutex<HashMap<u32, Arc<Lane>>>,
 }
@@ -156,7 +159,7 @@ impl Outbox {
         // Filled anew where the store asks for a second reading.
         let mut lanes: HashMap<u32, Arc<Lane>> = HashMap::new();
         let mut needed = HashSet::new();
-        store.read(|txn| {
+        let message_ids = store.read(|txn| {
             lanes.clear();
             let messages = txn.open_table(record::MESSAGES)?;
             for seq in record::unfinished(txn, None)? {
@@ -164,14 +167,16 @@ impl Outbox {
                 lanes.entry(message.session_no).or_default().depth.fetch_add(1, Ordering::Relaxed);
                 needed.extend(message.file_id().map(str::to_owned));
             }
-            Ok(())
+            record::message_ids(txn)
         })?;
         match spool.sweep(|id| needed.contains(id)) {
             Ok(0) => {}
             Ok(count) => log::info!("removed {count} files that no message needs any more"),
             Err(e) => log::warn!("cannot look for files that no message needs: {e}"),
         }
-        Ok(Outbox { shared: Arc::new(Shared { store, spool, settings, lanes: Mutex::new(lanes) }) })
+        Ok(Outbox {
+            shared: Arc::new(Shared { store, spool, settings, message_ids, lanes: Mutex::new(lanes) }),
+        })
     }
 
     fn lane(&self, session_no: u32) -> Arc<Lane> {
@@ -215,15 +220,14 @@ impl Outbox {
     /// The message with this UUID or WhatsApp message id.
     pub fn find(&self, id: &str) -> Result<Option<Message>, StoreError> {
         self.shared.store.read(|txn| {
-            let seq = match txn.open_table(record::BY_ID)?.get(id)? {
-                Some(row) => row.value().try_into().ok(),
-                None => txn
-                    .open_table(record::BY_MESSAGE_ID)?
-                    .get(id)?
-                    .and_then(|row| row.value().try_into().ok()),
+            let by_id = txn.open_table(record::BY_ID)?.get(id)?;
+            let seq = match by_id {
+                Some(row) => row.value().try_into().ok().map(u64::from_le_bytes),
+                None => self.shared.message_ids.seq(id),
             };
-            let Some(seq) = seq.map(u64::from_le_bytes) else { return Ok(None) };
-            record::get(&txn.open_table(record::MESSAGES)?, seq)
+            let Some(seq) = seq else { return Ok(None) };
+            let message = record::get(&txn.open_table(record::MESSAGES)?, seq)?;
+            Ok(message.filter(|message| message.id == id || message.message_id == id))
         })
     }
 
@@ -248,15 +252,21 @@ impl Outbox {
         let mut changes = registry.changes();
         let mut prune = tokio::time::interval(PRUNE_EVERY);
         let mut batch = Vec::with_capacity(RECEIPT_BATCH);
+        // Sessions that have messages and may be gone: deleted just now, or before a crash that came too soon.
+        let mut leaving: HashSet<u32> =
+            self.shared.lanes.lock().unwrap_or_else(PoisonError::into_inner).keys().copied().collect();
         loop {
             changes.borrow_and_update();
             let sessions = registry.list();
-            let gone: Vec<u32> =
-                pumps.keys().copied().filter(|no| !sessions.iter().any(|s| s.no() == *no)).collect();
-            for no in gone {
-                if let Some(pump) = pumps.remove(&no) {
-                    pump.abort();
-                    self.abandon(no).await;
+            let here = |no: &u32| sessions.iter().any(|s| s.no() == *no);
+            for (no, pump) in pumps.extract_if(|no, _| !here(no)) {
+                pump.abort();
+                leaving.insert(no);
+            }
+            leaving.retain(|no| !here(no));
+            for no in leaving.iter().copied().collect::<Vec<_>>() {
+                if self.abandon(no).await {
+                    leaving.remove(&no);
                 }
             }
             for session in sessions {
@@ -283,14 +293,9 @@ impl Outbox {
         let write = self.shared.store.write_soon(move |txn| {
             for receipt in &batch {
                 for id in &receipt.message_ids {
-                    let seq = txn
-                        .open_table(record::BY_MESSAGE_ID)?
-                        .get(id.as_str())?
-                        .and_then(|row| row.value().try_into().ok())
-                        .map(u64::from_le_bytes);
-                    let Some(seq) = seq else { continue };
+                    let Some(seq) = this.shared.message_ids.seq(id) else { continue };
                     let settled = record::settle(txn, seq, |message| {
-                        if message.session_no == receipt.session_no {
+                        if message.session_no == receipt.session_no && message.message_id == *id {
                             apply_receipt(message, receipt);
                         }
                     })?;
@@ -308,10 +313,13 @@ impl Outbox {
         }
     }
 
-    /// The session was deleted: what it had waiting will never be sent.
-    async fn abandon(&self, session_no: u32) {
-        self.shared.lanes.lock().unwrap_or_else(PoisonError::into_inner).remove(&session_no);
-        let write = self.shared.store.write(move |txn| {
+    /// If the session was deleted, what it had waiting will never be sent. `false`: it was not, or not yet. At shutdown
+    /// sessions leave the registry as well, and what they have waiting is for the next start.
+    async fn abandon(&self, session_no: u32) -> bool {
+        let write = self.shared.store.write_if(move |txn| {
+            if session::is_stored(txn, session_no)? {
+                return Ok((None, false));
+            }
             let mut files = Vec::new();
             for seq in record::unfinished_in(txn, session_no)? {
                 let settled = record::settle(txn, seq, |message| {
@@ -321,15 +329,21 @@ impl Outbox {
                 files.extend(settled.and_then(|settled| settled.file));
             }
             txn.open_table(record::SENT)?.remove(session_no)?;
-            Ok(files)
+            Ok((Some(files), true))
         });
         match write.await {
-            Ok(files) => {
+            Ok(Some(files)) => {
+                self.shared.lanes.lock().unwrap_or_else(PoisonError::into_inner).remove(&session_no);
                 for id in files {
                     self.remove_file(&id).await;
                 }
+                true
             }
-            Err(e) => log::error!("session {session_no}: its queue could not be closed: {e}"),
+            Ok(None) => false,
+            Err(e) => {
+                log::error!("session {session_no}: its queue could not be closed: {e}");
+                false
+            }
         }
     }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
 
-use super::attempt::{Flight, Outcome, fly, too_late, too_old};
+use super::attempt::{Flight, Outcome, fly, time_left, too_late};
 use super::record::{self, Message, Progress, Queue};
 use super::schedule::{Next, Schedule, retry_pause};
 use super::{Lane, Order, Outbox};
@@ -20,7 +20,7 @@ use crate::store::StoreError;
 const WINDOW: usize = 256;
 /// The same for messages of the slow lane.
 const SLOW_WINDOW: usize = 32;
-/// While nothing can be sent, how often messages that grew too old are looked for.
+/// While nothing can be sent, how often at least the clock is looked at: it may have been set.
 const AGE_CHECK: Duration = Duration::from_secs(60);
 /// Pause after the store failed.
 const STORE_PAUSE: Duration = Duration::from_secs(5);
@@ -194,8 +194,9 @@ pub(super) async fn run(outbox: Outbox, session: Session) {
                 }
             },
             None if !schedule.is_empty() => {
-                expire(&outbox, &session, schedule).await;
-                wake_at = Some(Instant::now() + AGE_CHECK);
+                let left = expire(&outbox, &session, schedule).await;
+                // A little late, so that it is too old then and not just about to be.
+                wake_at = left.map(|left| Instant::now() + left.min(AGE_CHECK) + Duration::from_millis(5));
             }
             None => {}
         }
@@ -257,7 +258,8 @@ async fn land(
             let at = now_ms();
             finish(outbox, &lane, seq, message.as_ref(), move |m| {
                 m.progress = m.progress.max(Progress::Sent);
-                m.sent_at_ms = m.sent_at_ms.or(Some(at));
+                // A receipt that was quicker left WhatsApp's time, in whole seconds; this is the box's own.
+                m.sent_at_ms = Some(at);
                 m.error = None;
             })
             .await;
@@ -352,19 +354,23 @@ async fn finish(
     });
 }
 
-/// While the session is offline, gives up what has grown too old.
-async fn expire(outbox: &Outbox, session: &Session, schedule: &mut Schedule) {
+/// While the session is offline, gives up what has grown too old. How long until the next message does.
+async fn expire(outbox: &Outbox, session: &Session, schedule: &mut Schedule) -> Option<Duration> {
     let max_age = outbox.shared.settings.max_age;
+    let mut next: Option<Duration> = None;
     let lane = outbox.lane(session.no());
     for (seq, _) in schedule.waiting() {
         let Ok(Some(message)) = outbox.find_seq(seq) else { continue };
         if message.progress != Progress::Pending {
             schedule.forget(seq);
             lane.depth.fetch_sub(1, Ordering::Relaxed);
-        } else if too_old(&message, max_age) {
+        } else if let Some(left) = time_left(&message, max_age) {
+            next = Some(next.map_or(left, |next| next.min(left)));
+        } else {
             schedule.forget(seq);
             lane.depth.fetch_sub(1, Ordering::Relaxed);
             fail(outbox, &lane, seq, Some(&message), too_late(max_age)).await;
         }
     }
+    next
 }

@@ -5,7 +5,7 @@
 //! acks straight to whoever waits for them.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -21,6 +21,7 @@ use super::ReceiptEvent;
 use super::acks::{Ack, Acks};
 use super::http::WhatsAppHttp;
 use super::inbound::{self, Inbound};
+use super::transport::{LateClient, Sockets};
 use crate::inbox::{Inbox, Origin};
 use crate::store::account::AccountStore;
 
@@ -33,10 +34,21 @@ const HANG_UP_TIMEOUT: Duration = Duration::from_secs(15);
 /// What a client tells its supervisor.
 #[derive(Clone, Debug)]
 pub(super) enum Signal {
-    Qr { code: String, ttl: Duration },
-    QrExhausted,
-    PairCode { code: String, ttl: Duration },
-    PairCodeOver { error: Option<String> },
+    Qr {
+        code: String,
+        ttl: Duration,
+    },
+    /// `code_open`: an eight-character code still waits for its phone, so the client stays.
+    QrExhausted {
+        code_open: bool,
+    },
+    PairCode {
+        code: String,
+        ttl: Duration,
+    },
+    PairCodeOver {
+        error: Option<String>,
+    },
     PairSuccess,
     PairError(String),
     Connected,
@@ -85,25 +97,26 @@ impl Run {
         }
         let session_no = origin.session_no;
         let inbound = Inbound::new(setup.inbox.clone(), account.clone(), origin);
-        let own = Arc::new(OnceLock::new());
+        let late_client = LateClient::default();
+        let transport = Sockets { inner: transport, client: Arc::clone(&late_client) };
         let tap = Tap {
             signals: signals.clone(),
             receipts,
             acks: acks.clone(),
             inbound: inbound.clone(),
-            client: Arc::clone(&own),
+            client: Arc::clone(&late_client),
             session_no,
             dropped: AtomicU64::new(0),
         };
         let bot = Bot::builder()
-            .with_backend(account)
+            .with_backend(account.clone())
             .with_transport_factory(transport)
             .with_http_client(setup.http.clone())
             .with_runtime(TokioRuntime)
             .with_version(version)
             .with_device_props(DevicePropsOverride::new().with_os("Kurir"))
             .with_wanted_pre_key_count(PREKEYS)
-            .with_cache_config(caches())
+            .with_cache_config(caches(account))
             .with_event_handler(tap)
             .with_inbound_durability_hook(inbound)
             .skip_history_sync()
@@ -111,7 +124,8 @@ impl Run {
             .await
             .map_err(|e| e.to_string())?;
         let client = bot.client();
-        let _ = own.set(Arc::downgrade(&client));
+        // Set once, here.
+        let _ = late_client.set(Arc::downgrade(&client));
         // One run is one connection; when to dial again is the supervisor's decision.
         client.enable_auto_reconnect.store(false, Ordering::Relaxed);
         let lease: RawNodeLease = client.acquire_raw_node_forwarding();
@@ -162,13 +176,14 @@ pub(super) async fn save_device(client: &Client) -> Result<(), StoreError> {
 }
 
 /// whatsapp-rust's caches, sized for an office and 512 MB.
-fn caches() -> CacheConfig {
+fn caches(account: AccountStore) -> CacheConfig {
     let hour = Some(Duration::from_secs(3600));
     CacheConfig {
         lid_pn_cache: CacheEntryConfig::new(None, 10_000),
         device_registry_cache: CacheEntryConfig::new(hour, 2_000),
         session_locks_capacity: 4_000,
         chat_lanes_capacity: 1_000,
+        original_message_resolver: Some(Arc::new(account)),
         ..CacheConfig::default()
     }
 }
@@ -180,7 +195,7 @@ struct Tap {
     acks: Acks,
     inbound: Inbound,
     /// Weak, because the client holds this.
-    client: Arc<OnceLock<Weak<Client>>>,
+    client: LateClient,
     session_no: u32,
     dropped: AtomicU64,
 }
@@ -233,7 +248,9 @@ impl EventHandler for Tap {
             }
             Event::GroupUpdate(update) => self.inbound.group(update),
             Event::PairingQrCode(qr) => self.tell(Signal::Qr { code: qr.code.clone(), ttl: qr.timeout }),
-            Event::PairingQrCodesExhausted(_) => self.tell(Signal::QrExhausted),
+            Event::PairingQrCodesExhausted(codes) => {
+                self.tell(Signal::QrExhausted { code_open: !codes.disconnected });
+            }
             Event::PairingCode(code) => {
                 self.tell(Signal::PairCode { code: code.code.clone(), ttl: code.timeout });
             }

@@ -15,6 +15,7 @@ pub mod registry;
 pub mod state;
 mod status;
 mod supervisor;
+mod transport;
 mod version;
 
 use std::time::SystemTime;
@@ -25,6 +26,7 @@ pub use driver::ClientSetup;
 pub use http::WhatsAppHttp;
 pub use received::{Received, ReceivedError};
 pub use record::SessionRecord;
+pub use record::is_stored;
 pub use registry::{Registry, RegistryError, Session};
 pub use status::{Reason, Status};
 pub use version::Versions;

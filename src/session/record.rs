@@ -1,6 +1,6 @@
 //! What is remembered of a session, and the tables that hold it.
 
-use redb::{ReadableTable, TableDefinition};
+use redb::{ReadableTable, TableDefinition, WriteTransaction};
 use serde::{Deserialize, Serialize};
 
 use crate::store::json;
@@ -92,6 +92,11 @@ where
             Ok(record)
         })
         .await
+}
+
+/// Whether there is a session with this number, as of this transaction.
+pub fn is_stored(txn: &WriteTransaction, no: u32) -> Result<bool, StoreError> {
+    Ok(txn.open_table(SESSIONS)?.get(no)?.is_some())
 }
 
 /// Forgets one session.

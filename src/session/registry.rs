@@ -33,7 +33,7 @@ pub enum RegistryError {
     #[error("sessionName must have 1 to {MAX_NAME} characters")]
     Name,
     /// The store failed.
-    #[error("{0}")]
+    #[error(transparent)]
     Store(#[from] StoreError),
 }
 
@@ -269,13 +269,16 @@ impl Registry {
         };
         let entry = self.shared.sessions.write().unwrap_or_else(PoisonError::into_inner).remove(&no);
         let Some(entry) = entry else { return Ok(false) };
-        self.shared.changes.send_modify(|n| *n += 1);
         let _ = entry.session.inner.commands.send(Command::Delete).await;
         if let Err(e) = entry.task.await {
             log::error!("session {no}: its task failed while it was deleted: {e}");
         }
         record::delete(&self.shared.store, no).await?;
-        self.shared.setup.inbox.forget_session(no).await?;
+        if let Err(e) = self.shared.setup.inbox.forget_session(no).await {
+            log::warn!("session {no}: who wrote to it is still remembered: {e}");
+        }
+        // Told last: whoever hears of it finds no record any more, and knows that it is not a shutdown.
+        self.shared.changes.send_modify(|n| *n += 1);
         Ok(true)
     }
 
@@ -296,10 +299,14 @@ impl Registry {
         sessions.get(&no).map(|entry| entry.session.clone())
     }
 
-    /// The session that is (or last was) paired with this phone number; a connected one before others.
-    pub fn by_number(&self, number: &str) -> Option<Session> {
-        let mut found: Vec<Session> =
-            self.list().into_iter().filter(|s| s.snapshot().number.as_deref() == Some(number)).collect();
+    /// The session among those that `fit` that is (or last was) paired with this phone number; a connected one before
+    /// others. Several can be: a phone links up to four devices.
+    pub fn by_number(&self, number: &str, fit: impl Fn(&Session) -> bool) -> Option<Session> {
+        let mut found: Vec<Session> = self
+            .list()
+            .into_iter()
+            .filter(|s| fit(s) && s.snapshot().number.as_deref() == Some(number))
+            .collect();
         found.sort_by_key(|s| s.snapshot().status != Status::Connected);
         found.into_iter().next()
     }

@@ -273,6 +273,9 @@ impl State {
             }
             Event::Banned(left) => {
                 self.reason = Reason::Banned;
+                // A ban of no length must not become a log-in without a pause.
+                let left = left.max(self.backoff(roll));
+                self.attempts = self.attempts.saturating_add(1);
                 let mut effects = vec![Effect::RememberBan(left)];
                 effects.extend(self.stop_then(After::Wait { pause: left, skippable: false }, Effect::HangUp));
                 effects

@@ -56,6 +56,8 @@ pub(super) struct Supervisor {
     signals: (mpsc::Sender<Signal>, mpsc::Receiver<Signal>),
     qr: Option<PairingCode>,
     pair_code: Option<PairingCode>,
+    /// All QR codes were shown, but the client stays for the pairing code that somebody may be typing.
+    waiting_for_code: bool,
     /// A pairing code that was asked for before a client could ask for it.
     wanted_code: Option<PairCodeReply>,
     refresh_version: bool,
@@ -104,6 +106,7 @@ impl Supervisor {
             signals: mpsc::channel(SIGNALS),
             qr: None,
             pair_code: None,
+            waiting_for_code: false,
             wanted_code: None,
             refresh_version: false,
             had_network: true,
@@ -139,6 +142,16 @@ impl Supervisor {
                     std::future::pending::<()>().await;
                 }
             };
+            let code_left = self.waiting_for_code.then(|| {
+                let expires = self.pair_code.as_ref().map(|code| code.expires);
+                expires.and_then(|at| at.duration_since(SystemTime::now()).ok()).unwrap_or_default()
+            });
+            let code_over = async {
+                match code_left {
+                    Some(left) => tokio::time::sleep(left).await,
+                    None => std::future::pending().await,
+                }
+            };
             tokio::select! {
                 command = self.commands.recv() => match command {
                     Some(command) => self.command(command).await,
@@ -147,6 +160,10 @@ impl Supervisor {
                 },
                 Some(signal) = self.signals.1.recv() => self.signal(signal).await,
                 () = timer => self.take(Event::Timer).await,
+                () = code_over => {
+                    self.waiting_for_code = false;
+                    self.take(Event::QrExhausted).await;
+                }
                 () = probe => self.probe_network().await,
             }
         }
@@ -231,7 +248,12 @@ impl Supervisor {
                 self.stay_unavailable(true);
                 return self.publish();
             }
-            Signal::QrExhausted => Event::QrExhausted,
+            Signal::QrExhausted { code_open: true } => {
+                self.waiting_for_code = true;
+                self.qr = None;
+                return self.publish();
+            }
+            Signal::QrExhausted { code_open: false } => Event::QrExhausted,
             Signal::PairSuccess => {
                 // The phone shows the device as linked from now on, so a crash must not lose the credentials.
                 if let Some(run) = &self.run
@@ -444,6 +466,7 @@ impl Supervisor {
         if status != Status::Qr {
             self.qr = None;
             self.pair_code = None;
+            self.waiting_for_code = false;
         }
         let ready = status == Status::Connected;
         let client = self.run.as_ref().filter(|_| ready).map(|run| Arc::clone(&run.client));

@@ -32,8 +32,9 @@ struct Cached {
 pub struct Versions {
     store: Store,
     url: String,
-    /// The last look-up, held over the fetch so that sessions that dial together ask once.
-    last_try: Mutex<Option<SystemTime>>,
+    /// When the last look-up was, and whether it was answered. Held over the fetch, so that sessions that dial together
+    /// ask once.
+    last_try: Mutex<Option<(SystemTime, bool)>>,
 }
 
 impl Versions {
@@ -56,13 +57,17 @@ impl Versions {
         });
         let age = |then: u64| now.duration_since(UNIX_EPOCH + Duration::from_secs(then)).unwrap_or_default();
         let fresh = cached.as_ref().is_some_and(|c| age(c.fetched_at_s) < FRESH);
-        let tried_lately = last_try.is_some_and(|at| now.duration_since(at).is_ok_and(|since| since < PAUSE));
+        let tried_lately = last_try.is_some_and(|(at, answered)| {
+            // A refused log-in shows that WhatsApp can be reached, so an earlier failure says nothing any more.
+            (answered || !refresh) && now.duration_since(at).is_ok_and(|since| since < PAUSE)
+        });
         let known = cached.as_ref().map_or_else(built_in, |c| c.version.max(built_in()));
         if (fresh && !refresh) || tried_lately {
             return known;
         }
-        *last_try = Some(now);
-        match self.fetch().await {
+        let answer = self.fetch().await;
+        *last_try = Some((now, answer.is_ok()));
+        match answer {
             Ok(version) => {
                 let fetched_at_s = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
                 let cached = Cached { version, fetched_at_s };
@@ -72,12 +77,7 @@ impl Versions {
                 version
             }
             Err(e) => {
-                log::info!(
-                    "cannot look up WhatsApp's client version ({e}); using {}.{}.{}",
-                    known.0,
-                    known.1,
-                    known.2
-                );
+                log::info!("cannot look up WhatsApp's client version ({e}); using the last one known");
                 known
             }
         }

@@ -2,6 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
+use std::os::unix::fs::OpenOptionsExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
@@ -25,8 +26,14 @@ pub(super) fn file(path: &Path) -> Result<(FileBackend, bool), OpenError> {
             OpenError::Io { path: path.to_path_buf(), source }
         }
     };
-    let file =
-        OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(failed)?;
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(path)
+        .map_err(failed)?;
     let is_new = file.metadata().map_err(failed)?.len() == 0;
     let backend = FileBackend::new(file).map_err(|error| of_database(path, error))?;
     Ok((backend, is_new))

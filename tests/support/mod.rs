@@ -2,6 +2,8 @@
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its own part of this")]
 #![allow(clippy::unwrap_used, reason = "helpers of tests, outside the functions that clippy knows as tests")]
 
+pub mod files;
+
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -82,8 +84,17 @@ impl Office {
 
     /// Nothing paired yet, with other settings.
     pub async fn open_with(change: impl FnOnce(&mut Config)) -> Office {
+        Office::open_on(SimConfig::default(), change).await
+    }
+
+    /// Nothing paired yet, with another test server.
+    pub async fn open_on(sim: SimConfig, change: impl FnOnce(&mut Config)) -> Office {
+        Office::open_beside(Sim::start(sim).await.unwrap(), change).await
+    }
+
+    /// Nothing paired yet, with a test server that runs already.
+    pub async fn open_beside(sim: Sim, change: impl FnOnce(&mut Config)) -> Office {
         kurir::log::init(&std::env::var("KURIR_LOG").unwrap_or_else(|_| "warn".into()));
-        let sim = Sim::start(SimConfig::default()).await.unwrap();
         sim.add_phone(OFFICE, "Kantor").await.unwrap();
         sim.add_phone(CUSTOMER, "Ibu Sari").await.unwrap();
         let folder = tempfile::tempdir().unwrap();
@@ -97,6 +108,12 @@ impl Office {
         let gateway = Gateway::start(&config).await.unwrap();
         let key = gateway.keys().create("test", DEFAULT_ACCOUNT, false).await.unwrap();
         Office { sim, gateway, key, config, folder }
+    }
+
+    /// A device token of this session, made as an application would.
+    pub async fn token(&self, session: &Session) -> String {
+        let answer = self.call("POST", &format!("/api/sessions/{}/tokens", session.id()), None).await;
+        answer.json()["token"].as_str().unwrap_or_else(|| panic!("{answer:?}")).to_owned()
     }
 
     /// A session that the office's phone has paired.

@@ -108,8 +108,7 @@ fn sender(api: &Shared, params: &Params, from: IpAddr) -> Result<(Caller, Sessio
     // Another account's device is answered like one that does not exist: the dialect has one message for both.
     let session = api
         .registry
-        .by_number(&number)
-        .filter(|session| caller.may_use_session(session))
+        .by_number(&number, |session| caller.may_use_session(session))
         .ok_or_else(|| Failure::new(StatusCode::NOT_FOUND, WRONG_KEY))?;
     Ok((caller, session))
 }
@@ -126,7 +125,7 @@ fn failed(session: &Session, error: SendError) -> Failure {
         SendError::Field { .. } | SendError::Kind(_) => format!("Invalid parameters! {error}"),
         _ => format!("Failed to send message! {error}"),
     };
-    Failure::new(error.status(), msg)
+    Failure { retry_after: error.retry_after(), ..Failure::new(error.status(), msg) }
 }
 
 /// The parameters, and who sent them.

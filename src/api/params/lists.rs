@@ -30,7 +30,7 @@ impl Params {
         }
         let mut multipart =
             Multipart::from_request(request, &()).await.map_err(|e| ParamError::Body(e.body_text()))?;
-        let broken = multipart_error;
+        let broken = |e| multipart_error(&e, MAX_MEDIA as usize);
         let mut left = MAX_BODY;
         while let Some(mut field) = multipart.next_field().await.map_err(broken)? {
             let Some(name) = field.name().map(str::to_owned) else { continue };

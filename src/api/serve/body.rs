@@ -18,9 +18,25 @@ use super::ServeLimits;
 
 /// Why a body was cut. axum's extractors turn it into a 400; [`Verdict`] lets the accept loop say it right.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Cut {
+pub(in crate::api) enum Cut {
     Slow,
     Large,
+}
+
+impl Cut {
+    /// Whether an error comes from a body that was cut, and why it was.
+    pub(in crate::api) fn of(error: &(dyn Error + 'static)) -> Option<Cut> {
+        sources(error).find_map(|e| e.downcast_ref::<Cut>()).copied()
+    }
+}
+
+/// Whether an error is, or comes from, an `E`.
+pub(in crate::api) fn has_source<E: Error + 'static>(error: &(dyn Error + 'static)) -> bool {
+    sources(error).any(|e| e.is::<E>())
+}
+
+fn sources<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |e: &&'a (dyn Error + 'static)| (*e).source())
 }
 
 impl fmt::Display for Cut {

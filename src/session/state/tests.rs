@@ -192,3 +192,19 @@ proptest! {
         prop_assert_eq!(s.phase, Phase::Stopped);
     }
 }
+
+#[test]
+fn a_ban_of_no_length_is_not_dialled_in_a_loop() {
+    let mut now = Instant::now();
+    let mut s = State::new(true);
+    after(&mut s, &[start()], now);
+    let mut pauses = Vec::new();
+    for _ in 0..4 {
+        after(&mut s, &[Event::Banned(Duration::ZERO), Event::Ended], now);
+        let until = s.deadline().unwrap();
+        pauses.push(until.duration_since(now));
+        now = until;
+        after(&mut s, &[Event::Timer], now);
+    }
+    assert!(pauses.iter().all(|p| *p >= Duration::from_millis(800)) && pauses.is_sorted(), "{pauses:?}");
+}

@@ -195,8 +195,8 @@ async fn run(
     server.note_unconfirmed();
     server.world().close(conn);
     // The writer ends with the channel that `close` dropped, or because the socket is gone.
-    if writer.await.is_err() {
-        log::warn!("a connection's writer stopped before its time");
+    if writer.await.is_err_and(|error| error.is_panic()) {
+        log::error!("a connection's writer panicked");
     }
     result.map_err(|error| (who, error))
 }
@@ -325,7 +325,21 @@ fn seal(cipher: &NoiseCipher, counter: u32, node: &Node) -> Option<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn bytes_that_are_no_head_are_refused_or_waited_for(bytes: Vec<u8>) {
+            let mut head = Head::default();
+            match head.take(&bytes) {
+                Ok(Some(rest)) => prop_assert!(bytes.ends_with(&rest) && bytes.len() > rest.len()),
+                Ok(None) => prop_assert!(bytes.len() < 11 || bytes.starts_with(b"ED")),
+                Err(_) => {}
+            }
+        }
+    }
 
     #[test]
     fn the_head_is_found_however_it_is_cut() {

@@ -12,6 +12,8 @@ pub mod describe;
 mod devices;
 mod error;
 pub mod faults;
+#[cfg(test)]
+mod fuzz_tests;
 mod groups;
 pub mod inbox;
 mod iq;

@@ -83,10 +83,12 @@ impl Server {
                 let pairing = client.code.as_mut().filter(|code| code.reference.as_bytes() == reference);
                 match pairing.and_then(|code| code.finish.take()) {
                     Some(finish) if child_bytes(registration, "companion_identity_public") == identity => {
+                        // Answered first: what the phone does next ends the connection.
+                        world.send(conn, iq_result(iq, []));
                         drop(world);
                         // Whoever waited may have given up; the client's own timeout deals with that.
                         let _ = finish.send(registration.clone());
-                        iq_result(iq, [])
+                        return;
                     }
                     _ => {
                         drop(world);

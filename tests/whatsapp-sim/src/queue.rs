@@ -161,11 +161,71 @@ impl Queue {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use wacore_binary::builder::NodeBuilder;
 
     fn node(id: &str) -> Node {
         NodeBuilder::new("message").attr("id", id).build()
+    }
+
+    #[derive(Debug, Clone)]
+    enum Step {
+        Push(bool),
+        Send(usize),
+        Confirm(usize),
+        Reconnect,
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            any::<bool>().prop_map(Step::Push),
+            (0..4_usize).prop_map(Step::Send),
+            (0..20_usize).prop_map(Step::Confirm),
+            Just(Step::Reconnect),
+        ]
+    }
+
+    proptest! {
+        /// Against a model: a list of ids and whether each was sent on this connection.
+        #[test]
+        fn nothing_is_lost_and_nothing_confirmed_comes_again(steps in prop::collection::vec(step(), 0..60)) {
+            let mut queue = Queue::default();
+            let mut model: Vec<(String, bool)> = Vec::new();
+            for (n, step) in steps.into_iter().enumerate() {
+                match step {
+                    Step::Push(live) => {
+                        let id = n.to_string();
+                        queue.push(Class::Message, id.clone(), node(&id), live.then(Instant::now));
+                        model.push((id, live));
+                    }
+                    Step::Send(count) => {
+                        let sent: Vec<String> = queue
+                            .send(count, Instant::now())
+                            .iter()
+                            .map(|node| crate::stanza::attr_string(node, "id"))
+                            .collect();
+                        let expected = model.iter_mut().filter(|(_, sent)| !sent).take(count);
+                        let expected: Vec<String> = expected.map(|(id, sent)| { *sent = true; id.clone() }).collect();
+                        prop_assert_eq!(sent, expected);
+                    }
+                    Step::Confirm(index) => {
+                        if !model.is_empty() {
+                            let (id, _) = model.remove(index % model.len());
+                            prop_assert!(queue.confirm(Class::Message, &id, None));
+                            prop_assert!(!queue.confirm(Class::Message, &id, None));
+                        }
+                    }
+                    Step::Reconnect => {
+                        queue.reconnected();
+                        model.iter_mut().for_each(|(_, sent)| *sent = false);
+                    }
+                }
+                prop_assert_eq!(queue.len(), model.len());
+                prop_assert_eq!(queue.backlog().messages, model.iter().filter(|(_, sent)| !sent).count());
+            }
+        }
     }
 
     #[tokio::test(start_paused = true)]

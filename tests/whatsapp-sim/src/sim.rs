@@ -93,6 +93,11 @@ impl Sim {
         Ok(Self { inner: Arc::new(Inner { server, stop }) })
     }
 
+    #[cfg(test)]
+    pub(crate) fn server(&self) -> &Arc<Server> {
+        &self.inner.server
+    }
+
     /// Stops the server: connections end and the port is closed, also while other clones exist.
     pub fn shutdown(&self) {
         self.inner.stop.send_replace(true);
@@ -161,7 +166,7 @@ impl Sim {
         let server = &self.inner.server;
         server.phone(number)?;
         for device in server.linked(number) {
-            server.remove_device(&device);
+            server.remove_device(&device, false);
         }
         server.world().remove(number);
         Ok(())
@@ -198,7 +203,7 @@ impl Sim {
             return Err(SimError::NotLinked(number.to_owned()));
         }
         for device in devices {
-            server.remove_device(&device);
+            server.remove_device(&device, false);
         }
         Ok(())
     }

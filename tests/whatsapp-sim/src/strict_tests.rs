@@ -1,12 +1,12 @@
 //! What a client does wrong is noticed, and named.
 
-use wacore::messages::MessageUtils;
 use wacore_binary::Jid;
 use wacore_binary::builder::NodeBuilder;
+use waproto::buffa::Message as _;
 use waproto::whatsapp as wa;
 
 use crate::raw_client::RawClient;
-use crate::stanza::{attr, child};
+use crate::stanza::{attr, bytes, child, jid_attr};
 use crate::{Sim, SimConfig, SimError};
 
 const ANNA: &str = "4915550001";
@@ -55,6 +55,67 @@ async fn a_correct_client_does_nothing_wrong() {
     }
     let shown = sim.inbox(BORIS, 2, std::time::Duration::from_secs(30)).await.expect("has a phone");
     assert_eq!(shown.len(), 2);
+    assert_eq!(sim.stats().violations, []);
+}
+
+#[tokio::test]
+async fn lids_address_the_same_accounts() {
+    let sim = sim().await;
+    let mut client = client(&sim).await;
+    let (anna, boris) = (Jid::lid(crate::lid_of(ANNA)), Jid::lid(crate::lid_of(BORIS)));
+    let mut reader = RawClient::paired(&sim, BORIS).await;
+    let linked = boris.with_device(reader.jid.device);
+    for jid in [&boris, &linked] {
+        client.meet(jid).await;
+    }
+    let mut copies = vec![client.copy(&Jid::pn(ANNA), "hello")];
+    for jid in [&boris, &linked] {
+        copies.push(client.copy(jid, "hello"));
+    }
+    let message = client.message("A1", &boris, copies);
+    client.send(&message).await;
+    let ack = client.until("ack").await;
+    assert_eq!((attr(&ack, "error"), attr(&ack, "phash")), (None, None));
+    let receipt = client.until("receipt").await;
+    assert_eq!(jid_attr(&receipt, "from"), Some(boris.clone()));
+    let message = reader.until("message").await;
+    assert_eq!(jid_attr(&message, "from"), Some(anna.with_device(client.jid.device)));
+    assert_eq!(jid_attr(&message, "sender_pn"), Some(Jid::pn(ANNA)));
+    let enc = child(&message, "enc").expect("is encrypted");
+    let sender = crate::keys::DeviceAddr::new(&anna.user, client.jid.device);
+    let opened = reader.signal.decrypt(&sender, &attr(enc, "type").unwrap_or_default(), bytes(enc));
+    assert!(opened.is_ok());
+    assert_eq!(sim.stats().violations, []);
+}
+
+#[tokio::test]
+async fn a_phone_sends_again_what_a_client_cannot_read() {
+    let sim = sim().await;
+    let mut client = client(&sim).await;
+    let id = sim.send_text(BORIS, ANNA, "hello").await.expect("sends");
+    let message = client.until("message").await;
+    let keys = client.signal.bundle();
+    let retry = NodeBuilder::new("retry").attr("v", "1").attr("id", id.clone()).attr("count", "1").build();
+    let registration =
+        NodeBuilder::new("registration").bytes(keys.registration_id.to_be_bytes().to_vec()).build();
+    let keys = crate::keys::Bundle::from(keys).nodes().into_iter().filter(|node| node.tag != "registration");
+    let receipt = NodeBuilder::new("receipt")
+        .attr("to", attr(&message, "from").unwrap_or_default().into_owned())
+        .attr("id", id.clone())
+        .attr("type", "retry")
+        .children([retry, registration, NodeBuilder::new("keys").children(keys).build()])
+        .build();
+    client.send(&receipt).await;
+    let again = client.until("message").await;
+    let enc = child(&again, "enc").expect("is encrypted");
+    assert_eq!(
+        (attr(&again, "id").as_deref(), attr(enc, "count").as_deref()),
+        (Some(id.as_str()), Some("1"))
+    );
+    let boris = crate::keys::DeviceAddr::new(BORIS, 0);
+    let opened = client.signal.decrypt(&boris, "pkmsg", bytes(enc)).expect("decrypts");
+    let read = wa::Message::decode_from_slice(&opened.plaintext).expect("decodes");
+    assert_eq!(read.conversation.as_deref(), Some("hello"));
     assert_eq!(sim.stats().violations, []);
 }
 
@@ -144,11 +205,9 @@ async fn a_one_time_prekey_used_twice() {
 async fn wrong_padding() {
     let sim = sim().await;
     let mut client = client(&sim).await;
-    let mut padded = MessageUtils::encode_and_pad(&wa::Message {
-        conversation: Some("hello".to_owned()),
-        ..Default::default()
-    });
-    padded.extend_from_slice(&[3, 3]);
+    let message = wa::Message { conversation: Some("hello".to_owned()), ..Default::default() };
+    let mut padded = message.encode_to_vec();
+    padded.extend_from_slice(&[1, 2]);
     let copies = vec![client.copy_of(&Jid::pn(BORIS), &padded), client.copy(&Jid::pn(ANNA), "hello")];
     let message = client.message("A1", &Jid::pn(BORIS), copies);
     client.send(&message).await;

@@ -324,13 +324,15 @@ impl World {
     }
 
     pub(crate) fn out(&mut self, conn: ConnId, out: Out) {
-        let full = match self.clients.get(&conn) {
-            Some(client) => client.tx.try_send(out).is_err(),
-            None => false,
-        };
-        if full {
-            log::warn!("a client has stopped reading: its connection is closed");
-            self.close(conn);
+        let Some(client) = self.clients.get(&conn) else { return };
+        match client.tx.try_send(out) {
+            Ok(()) => {}
+            Err(mpsc::error::TrySendError::Full(_)) => {
+                log::warn!("a client has stopped reading: its connection is closed");
+                self.close(conn);
+            }
+            // The writer has found the socket closed.
+            Err(mpsc::error::TrySendError::Closed(_)) => self.close(conn),
         }
     }
 

@@ -2,17 +2,23 @@
 
 use std::sync::Arc;
 
+use tokio::time::{Duration, sleep};
 use wacore::iq::mediaconn::{HostType, MediaConnHostExtended, MediaConnResponseExtended};
 use wacore::protocol::ProtocolNode;
 use wacore_binary::Node;
 use wacore_binary::builder::NodeBuilder;
 
+use crate::faults::StreamError;
 use crate::keys::DeviceAddr;
+use crate::login::stream_error;
 use crate::media::AUTH_TTL;
 use crate::queue::Class;
 use crate::server::Server;
 use crate::stanza::{attr, bytes, child, empty, iq_error, iq_result, jid_attr};
 use crate::world::{ConnId, Stage};
+
+/// How long a device that has logged out may keep its connection.
+const LOG_OUT_TIME: Duration = Duration::from_secs(5);
 
 pub(super) fn passive(server: &Server, conn: ConnId, addr: &DeviceAddr, iq: &Node) {
     let mut world = server.world();
@@ -99,8 +105,17 @@ pub(super) fn unlink(server: &Arc<Server>, conn: ConnId, addr: &DeviceAddr, iq: 
     };
     match target.filter(|target| target.user == addr.user && !target.is_phone()) {
         Some(target) => {
+            let own = target == *addr;
             server.world().send(conn, iq_result(iq, []));
-            server.remove_device(&target);
+            server.remove_device(&target, own);
+            if own {
+                // It closes by itself once it has read the answer.
+                let server = Arc::clone(server);
+                tokio::spawn(async move {
+                    sleep(LOG_OUT_TIME).await;
+                    server.world().close(conn);
+                });
+            }
         }
         None => {
             server.wrong(addr, "tried to log out a device that is not of its account");
@@ -110,8 +125,8 @@ pub(super) fn unlink(server: &Arc<Server>, conn: ConnId, addr: &DeviceAddr, iq: 
 }
 
 impl Server {
-    /// Unlinks a device. If it is connected, its connection ends the way WhatsApp ends it.
-    pub(crate) fn remove_device(&self, target: &DeviceAddr) {
+    /// Unlinks a device. If it is connected, its connection ends the way WhatsApp ends it, unless it logged out itself.
+    pub(crate) fn remove_device(&self, target: &DeviceAddr, by_itself: bool) {
         let mut world = self.world();
         world.changed();
         let Some(account) = world.accounts.get_mut(&target.user) else { return };
@@ -122,11 +137,10 @@ impl Server {
             if let Some(client) = world.clients.get_mut(&conn) {
                 client.stage = Stage::Ending;
             }
-            let gone = NodeBuilder::new("stream:error")
-                .attr("code", 401)
-                .children([NodeBuilder::new("conflict").attr("type", "device_removed").build()])
-                .build();
-            world.end(conn, gone);
+            let gone = StreamError { code: Some(401), conflict: Some("device_removed".to_owned()) };
+            if !by_itself {
+                world.end(conn, stream_error(&gone));
+            }
         }
         drop(world);
         self.device_removed(target);

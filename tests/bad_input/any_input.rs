@@ -1,0 +1,246 @@
+//! Whatever comes in: an answer, never a failure of ours, never a key in it.
+
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body, Bytes, to_bytes};
+use axum::http::{HeaderName, HeaderValue, Method, Request, Uri};
+use proptest::prelude::*;
+use serde_json::{Map, Value};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::runtime::Runtime;
+use tower::ServiceExt;
+
+use super::desk::Desk;
+use super::support::{CUSTOMER, NOBODY, OFFICE, PATIENCE, request};
+
+/// One gateway for all cases: what one case breaks, the next one sees.
+struct Stage {
+    runtime: Runtime,
+    desk: Desk,
+    router: Router,
+    unpaired: String,
+}
+
+static STAGE: LazyLock<Arc<Stage>> = LazyLock::new(|| {
+    let runtime = Runtime::new().unwrap();
+    let (desk, unpaired) = runtime.block_on(async {
+        let desk = Desk::open_with(|config| {
+            config.limits.fetch_total = Duration::from_secs(1);
+            config.limits.fetch_stall = Duration::from_millis(500);
+        })
+        .await;
+        let unpaired = desk.office.gateway.registry().create("Baru", "main").await.unwrap();
+        (desk, unpaired.id().to_owned())
+    });
+    let router = desk.office.gateway.router();
+    Arc::new(Stage { runtime, desk, router, unpaired })
+});
+
+/// Texts that have broken programs before, and some that are right. `KEY` stands for the key.
+fn text() -> impl Strategy<Value = String> {
+    prop_oneof![
+        3 => Just(CUSTOMER.to_owned()),
+        2 => Just(OFFICE.to_owned()),
+        1 => Just(NOBODY.to_owned()),
+        3 => Just("KEY".to_owned()),
+        1 => prop::sample::select(vec![
+            "", " ", "\0", "0", "-1", "true", "null", "../../etc/passwd", "%00", "%", "\r\nX-Evil: 1", "\u{202e}", "👋",
+            "https://", "http://127.0.0.1/", "http://[::1]/", "file:///etc/passwd", "image", "audio", "vn",
+            "120363041234567890@g.us", "1@lid", "@", "status@broadcast", "99999999999999999999", "1e400", "NaN",
+        ])
+        .prop_map(str::to_owned),
+        2 => ".{0,40}",
+        1 => (1usize..70_000, any::<char>()).prop_map(|(n, c)| c.to_string().repeat(n)),
+    ]
+}
+
+fn value() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        6 => text().prop_map(Value::String),
+        1 => any::<bool>().prop_map(Value::Bool),
+        1 => any::<i64>().prop_map(Value::from),
+        1 => any::<f64>().prop_map(Value::from),
+        1 => Just(Value::Null),
+    ];
+    leaf.prop_recursive(3, 8, 4, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+            prop::collection::vec((".{0,6}", inner), 0..4)
+                .prop_map(|pairs| Value::Object(pairs.into_iter().collect())),
+        ]
+    })
+}
+
+fn fields() -> impl Strategy<Value = Map<String, Value>> {
+    let names = prop::sample::select(vec![
+        "api_key",
+        "sender",
+        "number",
+        "message",
+        "media_type",
+        "url",
+        "caption",
+        "ppt",
+        "ptt",
+        "to",
+        "skipValidation",
+        "sessionName",
+        "phone",
+        "media",
+        "",
+    ]);
+    prop::collection::vec((names, value()), 0..8)
+        .prop_map(|pairs| pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
+}
+
+fn body() -> impl Strategy<Value = (Option<&'static str>, Vec<u8>)> {
+    let types = || {
+        prop::option::of(prop::sample::select(vec![
+            "application/json",
+            "application/x-www-form-urlencoded",
+            "multipart/form-data; boundary=B",
+            "multipart/form-data",
+            "text/plain",
+            "application/octet-stream",
+            "",
+        ]))
+    };
+    let json = fields().prop_map(|f| Value::Object(f).to_string().into_bytes());
+    let form = fields().prop_map(|f| {
+        let pairs: Vec<(String, String)> = f
+            .into_iter()
+            .map(|(k, v)| (k, v.as_str().map_or_else(|| v.to_string(), str::to_owned)))
+            .collect();
+        serde_urlencoded::to_string(pairs).unwrap().into_bytes()
+    });
+    let multipart = fields().prop_map(|f| {
+        let mut body = Vec::new();
+        for (name, value) in f {
+            let file = if name == "media" { "; filename=\"../a.png\"" } else { "" };
+            let head = format!("--B\r\nContent-Disposition: form-data; name=\"{name}\"{file}\r\n\r\n");
+            body.extend([head.as_bytes(), value.as_str().unwrap_or("1").as_bytes(), b"\r\n"].concat());
+        }
+        [body, b"--B--\r\n".to_vec()].concat()
+    });
+    let junk = prop::collection::vec(any::<u8>(), 0..400);
+    prop_oneof![
+        4 => json.prop_map(|b| (Some("application/json"), b)),
+        2 => form.prop_map(|b| (Some("application/x-www-form-urlencoded"), b)),
+        2 => multipart.prop_map(|b| (Some("multipart/form-data; boundary=B"), b)),
+        2 => (types(), junk),
+        1 => (types(), fields().prop_map(|f| Value::Object(f).to_string().into_bytes())),
+    ]
+}
+
+/// `ID` stands for the paired session's id, `NEW` for the unpaired one's.
+fn path() -> impl Strategy<Value = String> {
+    let known = prop::sample::select(vec![
+        "/send-message",
+        "/send-media",
+        "/api/sessions",
+        "/api/sessions?list=1",
+        "/api/sessions/ID/send",
+        "/api/sessions/ID/send-media",
+        "/api/sessions/ID",
+        "/api/sessions/NEW",
+        "/api/sessions/NEW/send",
+        "/api/sessions/NEW/send-media",
+        "/api/sessions/NEW/qr",
+        "/healthz",
+        "/readyz",
+    ]);
+    let query = fields().prop_map(|f| {
+        let pairs: Vec<(String, String)> =
+            f.into_iter().map(|(k, v)| (k, v.as_str().unwrap_or("1").chars().take(300).collect())).collect();
+        format!("?{}", serde_urlencoded::to_string(pairs).unwrap())
+    });
+    prop_oneof![
+        6 => known.prop_map(str::to_owned),
+        2 => ("/(send-message|send-media)", query).prop_map(|(path, query)| path + &query),
+        1 => "/api/sessions/[a-zA-Z0-9%._~-]{0,20}(/[a-z-]{0,12})?",
+        1 => "/[a-zA-Z0-9%?&=/._~-]{0,60}",
+        1 => Just("/KEY".to_owned()),
+        1 => Just("/api/sessions/KEY/send".to_owned()),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, max_shrink_iters: 200, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_answer_is_an_answer(
+        method in prop::sample::select(vec!["GET", "POST", "POST", "POST", "PUT", "HEAD", "PATCH", "BREW"]),
+        path in path(),
+        (content_type, body) in body(),
+        keyed in prop::bool::weighted(0.7),
+        header in prop::option::of(("[a-z-]{1,12}", "[ -~]{0,40}")),
+    ) {
+        let stage = Arc::clone(&STAGE);
+        let key = stage.desk.office.key.clone();
+        let fill = |text: &str| text.replace("KEY", &key).replace("ID", stage.desk.session.id()).replace("NEW", &stage.unpaired);
+        let Ok(uri) = fill(&path).parse::<Uri>() else { return Ok(()) };
+        let body = match String::from_utf8(body) {
+            Ok(text) => fill(&text).into_bytes(),
+            Err(e) => e.into_bytes(),
+        };
+        let mut request = Request::builder().method(Method::from_bytes(method.as_bytes()).unwrap()).uri(uri);
+        if let Some(content_type) = content_type {
+            request = request.header("content-type", content_type);
+        }
+        if keyed {
+            request = request.header("x-api-key", &key);
+        }
+        if let Some((name, value)) = header
+            && let (Ok(name), Ok(value)) = (name.parse::<HeaderName>(), HeaderValue::from_str(&value))
+        {
+            request = request.header(name, value);
+        }
+        let request = request.body(Body::from(body)).unwrap();
+        let (status, head, answer) = stage.runtime.block_on(async {
+            let answer = tokio::time::timeout(PATIENCE, stage.router.clone().oneshot(request));
+            let (head, body) = answer.await.expect("no answer in time").unwrap().into_parts();
+            let body: Bytes = to_bytes(body, 10_000_000).await.unwrap();
+            (head.status.as_u16(), format!("{:?}", head.headers), body)
+        });
+        let text = String::from_utf8_lossy(&answer);
+        prop_assert!(status < 500 || matches!(status, 502 | 503), "{status}: {text}");
+        prop_assert!(!text.contains(&key) && !head.contains(&key), "the key is in the answer: {text}");
+        prop_assert!(!head.contains("x-evil"), "{head}");
+        if method != "HEAD" {
+            prop_assert!(serde_json::from_slice::<Value>(&answer).is_ok(), "{status}, not JSON: {text}");
+        }
+        // Wrong keys add up to a pause, which would hide everything behind it.
+        let from_here = stage.runtime.block_on(stage.router.clone().oneshot(
+            Request::builder().uri("/api/sessions").header("x-api-key", &key).body(Body::empty()).unwrap(),
+        ));
+        prop_assert_eq!(from_here.unwrap().status().as_u16(), 200);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 150, max_shrink_iters: 200, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn bytes_on_the_port_never_stop_it(
+        begin in prop::sample::select(vec!["", "GET ", "POST /send-message HTTP/1.1\r\n", "POST /api/sessions HTTP/1.1\r\nhost: x\r\n"]),
+        bytes in prop::collection::vec(any::<u8>(), 0..600),
+    ) {
+        let stage = Arc::clone(&STAGE);
+        let address = stage.desk.office.gateway.address();
+        let status = stage.runtime.block_on(async {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            // The server may close first.
+            let _ = stream.write_all(begin.as_bytes()).await;
+            let _ = stream.write_all(&bytes).await;
+            let _ = stream.shutdown().await;
+            let mut answer = Vec::new();
+            let read = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut answer)).await;
+            let _ = read.expect("the server does not close");
+            request(address, "GET", "/healthz", &[], "").await.unwrap().status
+        });
+        prop_assert_eq!(status, 200);
+    }
+}
