@@ -15,6 +15,7 @@ use serde_json::json;
 mod access;
 mod checks;
 pub mod control;
+pub mod events;
 mod fonnte;
 mod groups;
 mod health;
@@ -29,13 +30,17 @@ mod send;
 pub mod serve;
 mod sessions;
 mod settings;
+mod v1;
 mod waapi;
 mod waya;
+mod webhooks;
 
+use crate::inbox::Inbox;
 use crate::media::{FetchPolicy, Spool};
 use crate::outbox::Outbox;
-use crate::session::Registry;
+use crate::session::{Received, Registry};
 use crate::store::Store;
+use crate::webhook::Webhooks;
 use access::header_key;
 use keys::Keys;
 use limits::{Checks, Rates};
@@ -51,6 +56,14 @@ pub struct Shared {
     pub registry: Registry,
     /// The send queue.
     pub outbox: Outbox,
+    /// The event journal.
+    pub inbox: Inbox,
+    /// Webhooks.
+    pub webhooks: Webhooks,
+    /// Files that people sent.
+    pub received: Received,
+    /// Places for event streams.
+    pub streams: events::Streams,
     /// Where files arrive.
     pub spool: Spool,
     /// What media URLs may point at.
@@ -80,6 +93,8 @@ pub fn router(api: Api) -> Router {
         .merge(waapi::routes())
         .merge(waya::routes())
         .merge(sessions::routes())
+        .merge(webhooks::routes())
+        .merge(events::routes())
         .route("/api/send-message", post(send_message))
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
