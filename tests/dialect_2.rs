@@ -1,6 +1,8 @@
 //! Dialect 2, `fonnte` and `waapi`: every request of the document and the rest of Fonnte's API, and what the far phone
 //! shows then.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests, outside the functions that clippy knows as tests")]
+
 mod support;
 
 use std::time::Duration;
