@@ -61,6 +61,18 @@ pub struct Config {
     pub queue_limit: usize,
     /// Days for which finished messages stay readable.
     pub history_days: u32,
+    /// Events that the journal keeps.
+    pub journal_events: u64,
+    /// Bytes of events that the journal keeps.
+    pub journal_bytes: u64,
+    /// Days for which the journal keeps an event.
+    pub journal_days: u32,
+    /// Days for which received media are kept here.
+    pub received_media_days: u32,
+    /// Bytes that received media may take here.
+    pub received_media_bytes: u64,
+    /// The first pause after a webhook failed; it doubles from there.
+    pub webhook_retry: Duration,
     /// HTTP connections at once.
     pub max_connections: usize,
     /// HTTP connections at once from one address.
@@ -170,6 +182,12 @@ impl Default for Config {
             stranger_delay: Duration::ZERO,
             queue_limit: 0,
             history_days: 0,
+            journal_events: 0,
+            journal_bytes: 0,
+            journal_days: 0,
+            received_media_days: 0,
+            received_media_bytes: 0,
+            webhook_retry: Duration::ZERO,
             max_connections: 0,
             max_connections_per_address: 0,
             media_quota: 0,

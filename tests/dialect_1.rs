@@ -7,7 +7,7 @@ use kurir::session::Status;
 use serde_json::{Value, json};
 use support::files::{form, multipart, sample, serve_samples};
 use support::{Answer, CUSTOMER, NOBODY, OFFICE, Office, PATIENCE, request, wait_for};
-use whatsapp_sim::inbox::InboxItem;
+use whatsapp_sim::InboxItem;
 
 const SENT: &str = "Message sent successfully!";
 

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{ConnectInfo, Request, State};
-use axum::http::StatusCode;
+use axum::http::header::ALLOW;
+use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde_json::json;
@@ -14,6 +15,7 @@ use serde_json::json;
 mod access;
 mod checks;
 pub mod control;
+pub mod events;
 mod fonnte;
 mod groups;
 mod health;
@@ -21,19 +23,24 @@ pub mod keys;
 pub mod limits;
 mod mpwa;
 mod params;
+mod parts;
 pub mod phone;
 pub mod qr;
 mod send;
 pub mod serve;
 mod sessions;
 mod settings;
+mod v1;
 mod waapi;
 mod waya;
+mod webhooks;
 
+use crate::inbox::Inbox;
 use crate::media::{FetchPolicy, Spool};
 use crate::outbox::Outbox;
-use crate::session::Registry;
+use crate::session::{Received, Registry};
 use crate::store::Store;
+use crate::webhook::Webhooks;
 use access::header_key;
 use keys::Keys;
 use limits::{Checks, Rates};
@@ -49,6 +56,14 @@ pub struct Shared {
     pub registry: Registry,
     /// The send queue.
     pub outbox: Outbox,
+    /// The event journal.
+    pub inbox: Inbox,
+    /// Webhooks.
+    pub webhooks: Webhooks,
+    /// Files that people sent.
+    pub received: Received,
+    /// Places for event streams.
+    pub streams: events::Streams,
     /// Where files arrive.
     pub spool: Spool,
     /// What media URLs may point at.
@@ -78,6 +93,8 @@ pub fn router(api: Api) -> Router {
         .merge(waapi::routes())
         .merge(waya::routes())
         .merge(sessions::routes())
+        .merge(webhooks::routes())
+        .merge(events::routes())
         .route("/api/send-message", post(send_message))
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
@@ -95,6 +112,13 @@ fn error(status: StatusCode, message: &str) -> Response {
 
 async fn not_found() -> Response {
     error(StatusCode::NOT_FOUND, "There is nothing at this path; check its spelling.")
+}
+
+/// A GET of some dialects sends. What only looks whether a link is there (a HEAD) must not.
+async fn no_head() -> Response {
+    let mut response = method_not_allowed().await;
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET,POST"));
+    response
 }
 
 async fn method_not_allowed() -> Response {

@@ -316,6 +316,72 @@ pub(super) const SETTINGS: &[Setting] = &[
         get: |c| c.history_days.to_string(),
     },
     Setting {
+        key: "journal_events",
+        default: "100000",
+        doc: "Events (messages, receipts, votes, …) that are kept for webhooks and GET /api/v1/events.",
+        secret: false,
+        set: |c, v| {
+            c.journal_events = bounded(v, 100..=10_000_000)?;
+            Ok(())
+        },
+        get: |c| c.journal_events.to_string(),
+    },
+    Setting {
+        key: "journal_mb",
+        default: "64",
+        doc: "Megabytes of events that are kept; the oldest go first.",
+        secret: false,
+        set: |c, v| {
+            c.journal_bytes = bounded::<u64>(v, 1..=100_000)? * 1024 * 1024;
+            Ok(())
+        },
+        get: |c| (c.journal_bytes / (1024 * 1024)).to_string(),
+    },
+    Setting {
+        key: "journal_days",
+        default: "30",
+        doc: "Days for which events are kept.",
+        secret: false,
+        set: |c, v| {
+            c.journal_days = bounded(v, 1..=3650)?;
+            Ok(())
+        },
+        get: |c| c.journal_days.to_string(),
+    },
+    Setting {
+        key: "received_media_days",
+        default: "7",
+        doc: "Days for which a received file that was asked for is kept here, and for which links to it work.",
+        secret: false,
+        set: |c, v| {
+            c.received_media_days = bounded(v, 1..=3650)?;
+            Ok(())
+        },
+        get: |c| c.received_media_days.to_string(),
+    },
+    Setting {
+        key: "received_media_mb",
+        default: "256",
+        doc: "Megabytes that received files may take here; those asked for longest ago go first. A larger file is not fetched.",
+        secret: false,
+        set: |c, v| {
+            c.received_media_bytes = bounded::<u64>(v, 1..=1_000_000)? * 1024 * 1024;
+            Ok(())
+        },
+        get: |c| (c.received_media_bytes / (1024 * 1024)).to_string(),
+    },
+    Setting {
+        key: "webhook_retry_ms",
+        default: "5000",
+        doc: "Pause after the first failure of a webhook, in milliseconds; it doubles with each further one, up to an hour.",
+        secret: false,
+        set: |c, v| {
+            c.webhook_retry = Duration::from_millis(bounded(v, 10..=3_600_000)?);
+            Ok(())
+        },
+        get: |c| c.webhook_retry.as_millis().to_string(),
+    },
+    Setting {
         key: "max_connections",
         default: "256",
         doc: "HTTP connections at once.",

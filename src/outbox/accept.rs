@@ -13,6 +13,7 @@ use super::strangers::{self, Acquaintance};
 use super::{Lane, Outbox};
 use crate::clock::now_ms;
 use crate::ids;
+use crate::inbox::{self, PollSecret};
 use crate::media::{Fetched, MediaKind, SpoolError};
 use crate::session::{self, Session};
 use crate::store::StoreError;
@@ -228,6 +229,17 @@ impl Outbox {
                     message.seq = seq;
                     message.message_id = message_ids.make(*salt, seq);
                     record::insert(txn, message)?;
+                    if let Content::Poll { name, options, secret, .. } = &message.content {
+                        // The votes name options by their hashes, so the journal has to know the poll.
+                        let poll = PollSecret {
+                            name: name.clone(),
+                            options: options.clone(),
+                            secret: secret.clone(),
+                            creators: Vec::new(),
+                            at_ms: message.accepted_at_ms,
+                        };
+                        inbox::remember_poll(txn, session_no, &message.message_id, &poll)?;
+                    }
                 }
                 if let (Some(file), true) = (&kept, users > 1) {
                     record::share_file(txn, file, u32::try_from(users).unwrap_or(u32::MAX))?;
