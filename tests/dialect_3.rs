@@ -355,3 +355,26 @@ async fn bad_input_gets_this_dialects_error() {
     }
     assert_eq!(office.gateway.outbox().depth(session.no()), 0, "nothing of it was accepted");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_daily_cap_for_strangers_refuses_what_is_beyond_it() {
+    let (office, session) = Office::paired_with(|config| {
+        quick(config);
+        config.stranger_daily_cap = 2;
+    })
+    .await;
+    office.sim.add_phone(OTHER, "Pak Budi").await.unwrap();
+    assert_eq!(send(&office, json!({"recipients": [CUSTOMER, OTHER], "message": "a"})).await.status, 200);
+    let refused = send(&office, json!({"number": CUSTOMER, "message": "b"})).await;
+    assert_eq!((refused.status, refused.json()["success"].clone()), (429, json!(false)));
+    assert!(refused.json()["error"].as_str().unwrap().contains("stranger_daily_cap"), "{refused:?}");
+    assert!(refused.headers.contains_key("retry-after"));
+    let group = office.sim.create_group("Toko", OTHER, &[OFFICE.to_owned()]).await.unwrap();
+    assert_eq!(send(&office, json!({"number": group, "message": "grup"})).await.status, 200);
+    let got = office.sim.inbox(OTHER, 2, PATIENCE).await.unwrap();
+    assert_eq!(got.len(), 2);
+    for item in got {
+        office.reached(&item.id, Progress::Sent).await;
+    }
+    assert!(office.gateway.outbox().depth(session.no()) <= 1);
+}
