@@ -39,6 +39,24 @@ pub struct Config {
     pub send_attempts: u32,
     /// Age after which a message that could not be sent counts as failed.
     pub send_max_age: Duration,
+    /// Requests per minute and API key; 0: any number.
+    pub key_rate_per_minute: u32,
+    /// Number checks per month and API key; 0: any number.
+    pub number_checks_per_month: u32,
+    /// Pause between two messages of dialect 3's queue.
+    pub queue_delay: Duration,
+    /// Random extra on top of `queue_delay`, at most this.
+    pub queue_jitter: Duration,
+    /// What dialect 3's `main` stands for.
+    pub main_number: Option<String>,
+    /// Whom dialect 3's queue may write to; `None`: everybody.
+    pub queue_allow: Option<Vec<String>>,
+    /// The address at which people reach the box.
+    pub public_url: Option<String>,
+    /// Messages per session and day to numbers that never wrote to it; 0: any number.
+    pub stranger_daily_cap: u32,
+    /// Pause between two messages to such numbers; zero: none.
+    pub stranger_delay: Duration,
     /// Messages that one session may have waiting; a further one is refused with 429.
     pub queue_limit: usize,
     /// Days for which finished messages stay readable.
@@ -141,6 +159,15 @@ impl Default for Config {
             send_parallel: 0,
             send_attempts: 0,
             send_max_age: Duration::ZERO,
+            key_rate_per_minute: 0,
+            number_checks_per_month: 0,
+            queue_delay: Duration::ZERO,
+            queue_jitter: Duration::ZERO,
+            main_number: None,
+            queue_allow: None,
+            public_url: None,
+            stranger_daily_cap: 0,
+            stranger_delay: Duration::ZERO,
             queue_limit: 0,
             history_days: 0,
             max_connections: 0,

@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::api::serve::ServeLimits;
-use crate::api::{self, control, keys, keys::Keys};
+use crate::api::{self, ApiSettings, control, keys, keys::Keys, limits};
 use crate::config::Config;
 use crate::media::{FetchPolicy, Spool, SpoolError};
 use crate::outbox::{self, Outbox, OutboxSettings};
@@ -80,7 +80,7 @@ pub struct Gateway {
 
 /// How the store is opened: by the gateway, and by commands that run without one.
 pub fn store_options(config: &Config) -> StoreOptions {
-    let tables = [session::TABLES, outbox::TABLES, keys::TABLES].concat();
+    let tables = [session::TABLES, outbox::TABLES, keys::TABLES, limits::TABLES].concat();
     StoreOptions { sync_delay: config.sync_delay, tables, ..StoreOptions::default() }
 }
 
@@ -119,6 +119,9 @@ impl Gateway {
         let mut fetch = FetchPolicy::new(config.allow_private_fetch.clone());
         (fetch.total, fetch.stall) = (config.limits.fetch_total, config.limits.fetch_stall);
         let api = Arc::new(api::Shared {
+            settings: ApiSettings::from_config(config),
+            rates: limits::Rates::default(),
+            checks: limits::Checks::new(store.clone()),
             store,
             keys,
             registry: registry.clone(),
@@ -132,6 +135,8 @@ impl Gateway {
         let limits = ServeLimits {
             connections: config.max_connections,
             per_peer: config.max_connections_per_address,
+            // A file of 50 MB as Base64, and what stands around it.
+            body_hard: 72 * 1024 * 1024,
             header: config.limits.http_head,
             body_window: config.limits.http_body,
             ..ServeLimits::default()

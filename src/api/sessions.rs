@@ -30,6 +30,9 @@ use crate::outbox::Body;
 use crate::session::registry::{PairCodeError, RegistryError};
 use crate::session::{Session, Snapshot, Status};
 
+mod checker;
+mod tokens;
+
 /// Longest message of this dialect, in characters.
 const MAX_MESSAGE: usize = 4_096;
 /// How long a request for a QR waits for one that is about to come.
@@ -47,6 +50,8 @@ pub(super) fn routes() -> Router<Api> {
         .route("/api/sessions/{id}/pair-code", post(pair_code))
         .route("/api/sessions/{id}/reconnect", post(reconnect))
         .route("/api/sessions/{id}/send", post(send))
+        .route("/api/sessions/{id}/tokens", post(tokens::create))
+        .route("/api/number-checker", post(checker::check))
         .route("/api/sessions/{id}/send-media", post(send_media).layer(DefaultBodyLimit::max(UPLOAD_BODY)))
 }
 
@@ -120,7 +125,24 @@ fn authenticate(api: &Shared, headers: &HeaderMap, request: &Request) -> Result<
                 "Too many wrong keys from this address; wait and try again",
             )
         },
+        Denied::Limited(wait) => Failure {
+            retry_after: Some(wait.as_secs() + 1),
+            ..Failure::new(
+                StatusCode::TOO_MANY_REQUESTS,
+                "This key made too many requests; wait and try again",
+            )
+        },
     })
+}
+
+/// A device token uses its session; to make and remove sessions and tokens is the account's business.
+fn not_a_token(caller: &Caller) -> Result<(), Failure> {
+    match &caller.rules.session {
+        None => Ok(()),
+        Some(_) => {
+            Err(Failure::new(StatusCode::FORBIDDEN, "A device token cannot do this; use the account's key"))
+        }
+    }
 }
 
 /// A session's id as the path has it; not one of ours if it is not even text.
@@ -133,7 +155,7 @@ fn own_session(api: &Shared, caller: &Caller, id: &Id) -> Result<Session, Failur
         .ok()
         .and_then(|Path(id)| api.registry.get(id))
         .ok_or_else(|| Failure::new(StatusCode::NOT_FOUND, "Session not found; check the session id"))?;
-    if caller.may_use(session.owner()) {
+    if caller.may_use_session(&session) {
         Ok(session)
     } else {
         Err(Failure::new(StatusCode::FORBIDDEN, "This session belongs to another account"))
@@ -147,7 +169,7 @@ fn iso(at: SystemTime) -> String {
 async fn counts(State(api): State<Api>, request: Request) -> Result<Response, Failure> {
     let caller = caller(&api, &request)?;
     let (mut total, mut connected, mut connecting, mut qr, mut disconnected) = (0, 0, 0, 0, 0);
-    for session in api.registry.list().iter().filter(|s| caller.may_use(s.owner())) {
+    for session in api.registry.list().iter().filter(|s| caller.may_use_session(s)) {
         total += 1;
         match session.snapshot().status {
             Status::Connected => connected += 1,
@@ -165,7 +187,7 @@ async fn counts(State(api): State<Api>, request: Request) -> Result<Response, Fa
         .is_some_and(|q| q.split('&').any(|pair| matches!(pair, "list=1" | "list=true")));
     if wants_list {
         let sessions: Vec<Value> =
-            api.registry.list().iter().filter(|s| caller.may_use(s.owner())).map(describe).collect();
+            api.registry.list().iter().filter(|s| caller.may_use_session(s)).map(describe).collect();
         body["sessions"] = Value::Array(sessions);
     }
     Ok(Json(body).into_response())
@@ -193,6 +215,7 @@ fn describe(session: &Session) -> Value {
 
 async fn create(State(api): State<Api>, request: Request) -> Result<Response, Failure> {
     let caller = caller(&api, &request)?;
+    not_a_token(&caller)?;
     let name = Params::read(request).await?.required("sessionName")?;
     let session = api.registry.create(&name, &caller.account).await?;
     let body = json!({"success": true, "sessionId": session.id(), "message": "Session created successfully"});
@@ -208,6 +231,7 @@ async fn show(State(api): State<Api>, id: Id, request: Request) -> Result<Respon
 async fn delete(State(api): State<Api>, id: Id, request: Request) -> Result<Response, Failure> {
     let caller = caller(&api, &request)?;
     let session = own_session(&api, &caller, &id)?;
+    not_a_token(&caller)?;
     api.registry.delete(session.id()).await?;
     Ok(Json(json!({"success": true, "message": "Session deleted successfully"})).into_response())
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use redb::ReadableTable;
 
 use super::content::{Content, Context};
+use super::message_id::Salt;
 use super::record::{self, Message, Progress, Reference, Referred};
 use super::{Lane, Outbox};
 use crate::clock::now_ms;
@@ -170,6 +171,8 @@ impl Outbox {
         let users = messages.iter().filter(|m| m.file_id().is_some()).count();
         let next_due = messages.iter().filter_map(|m| m.not_before_ms).min();
         let kept = file.clone();
+        let message_ids = self.shared.message_ids.clone();
+        let salts: Vec<Salt> = messages.iter().map(|_| ids::random()).collect();
         let session_no = session.no();
         let written = self
             .shared
@@ -193,9 +196,11 @@ impl Outbox {
                 }
                 // The newest row is never pruned, so a number never comes twice.
                 let mut seq = txn.open_table(record::MESSAGES)?.last()?.map_or(0, |(key, _)| key.value());
-                for message in &mut messages {
+                record::keep_message_ids(txn, &message_ids)?;
+                for (message, salt) in messages.iter_mut().zip(&salts) {
                     seq += 1;
                     message.seq = seq;
+                    message.message_id = message_ids.make(*salt, seq);
                     record::insert(txn, message)?;
                 }
                 if let (Some(file), true) = (&kept, users > 1) {
@@ -224,7 +229,7 @@ impl Outbox {
         Ok(batch)
     }
 
-    /// The messages, without their numbers, and the id of the file that is kept for them.
+    /// The messages, without their numbers and WhatsApp ids, and the id of the file that is kept for them.
     async fn prepare(
         &self,
         session: &Session,
@@ -269,7 +274,7 @@ impl Outbox {
                 seq: 0,
                 id,
                 session_no: session.no(),
-                message_id: ids::message_id(),
+                message_id: String::new(),
                 from: from.clone(),
                 to: draft.to,
                 checked: draft.checked,

@@ -99,7 +99,7 @@ async fn attempt(
         type_first(client, &jid, message).await;
     }
     let built = match build::message(client, message, &jid, file, scratch).await {
-        Ok(built) => built,
+        Ok(built) => build::with_secret(built, client, &message.message_id),
         Err(e) if e.is_final() => return Outcome::Failed(e.to_string()),
         Err(e) => return Outcome::Again { error: e.to_string(), counted: client.is_connected() },
     };

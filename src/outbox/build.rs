@@ -5,6 +5,7 @@ use std::io::{BufReader, BufWriter, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use wacore::download::MediaType;
+use wacore::reporting_token::should_include_reporting_token;
 use wacore::types::message::AddressingMode;
 use wacore::upload::{EncryptedMediaInfo, UploadSource, encrypt_media_streaming};
 use waproto::whatsapp as wa;
@@ -21,6 +22,7 @@ use super::content::{Content, Context, Target};
 use super::record::Message;
 use crate::clock::now_ms;
 use crate::media::MediaKind;
+use crate::store::account::OwnSecrets;
 
 /// Why a message could not be built.
 #[derive(Debug, thiserror::Error)]
@@ -305,6 +307,20 @@ async fn upload(
         ),
         MediaKind::Sticker => sticker_message(upload, mimetype, dimensions),
     })
+}
+
+/// Gives a message that whatsapp-rust would give a random secret the one that the account's store can make again.
+pub(super) fn with_secret(mut message: wa::Message, client: &Client, message_id: &str) -> wa::Message {
+    if message.protocol_message.is_set() || !should_include_reporting_token(&message) {
+        return message;
+    }
+    let mut context = message.message_context_info.take().unwrap_or_default();
+    context.message_secret.get_or_insert_with(|| {
+        let device = client.persistence_manager().get_device_snapshot();
+        OwnSecrets::of(&device).of_message(message_id).to_vec()
+    });
+    message.message_context_info = MessageField::some(context);
+    message
 }
 
 fn sticker_message(

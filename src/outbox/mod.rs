@@ -9,6 +9,7 @@ mod accept;
 mod attempt;
 mod build;
 mod content;
+mod message_id;
 mod orders;
 mod pump;
 mod record;
@@ -31,6 +32,7 @@ use crate::store::{Store, StoreError, json};
 
 pub use accept::{AcceptError, Accepted, Batch, Body, Draft, Options};
 pub use content::{Content, Context, Target, vcard};
+use message_id::MessageIds;
 pub use orders::{Cancelled, Retried};
 pub use record::{Message, Progress, Reference, TABLES};
 use schedule::Pace;
@@ -146,6 +148,7 @@ struct Shared {
     store: Store,
     spool: Spool,
     settings: OutboxSettings,
+    message_ids: MessageIds,
     // Held for map operations only.
     lanes: Mutex<HashMap<u32, Arc<Lane>>>,
 }
@@ -156,7 +159,7 @@ impl Outbox {
         // Filled anew where the store asks for a second reading.
         let mut lanes: HashMap<u32, Arc<Lane>> = HashMap::new();
         let mut needed = HashSet::new();
-        store.read(|txn| {
+        let message_ids = store.read(|txn| {
             lanes.clear();
             let messages = txn.open_table(record::MESSAGES)?;
             for seq in record::unfinished(txn, None)? {
@@ -164,14 +167,16 @@ impl Outbox {
                 lanes.entry(message.session_no).or_default().depth.fetch_add(1, Ordering::Relaxed);
                 needed.extend(message.file_id().map(str::to_owned));
             }
-            Ok(())
+            record::message_ids(txn)
         })?;
         match spool.sweep(|id| needed.contains(id)) {
             Ok(0) => {}
             Ok(count) => log::info!("removed {count} files that no message needs any more"),
             Err(e) => log::warn!("cannot look for files that no message needs: {e}"),
         }
-        Ok(Outbox { shared: Arc::new(Shared { store, spool, settings, lanes: Mutex::new(lanes) }) })
+        Ok(Outbox {
+            shared: Arc::new(Shared { store, spool, settings, message_ids, lanes: Mutex::new(lanes) }),
+        })
     }
 
     fn lane(&self, session_no: u32) -> Arc<Lane> {
@@ -215,15 +220,14 @@ impl Outbox {
     /// The message with this UUID or WhatsApp message id.
     pub fn find(&self, id: &str) -> Result<Option<Message>, StoreError> {
         self.shared.store.read(|txn| {
-            let seq = match txn.open_table(record::BY_ID)?.get(id)? {
-                Some(row) => row.value().try_into().ok(),
-                None => txn
-                    .open_table(record::BY_MESSAGE_ID)?
-                    .get(id)?
-                    .and_then(|row| row.value().try_into().ok()),
+            let by_id = txn.open_table(record::BY_ID)?.get(id)?;
+            let seq = match by_id {
+                Some(row) => row.value().try_into().ok().map(u64::from_le_bytes),
+                None => self.shared.message_ids.seq(id),
             };
-            let Some(seq) = seq.map(u64::from_le_bytes) else { return Ok(None) };
-            record::get(&txn.open_table(record::MESSAGES)?, seq)
+            let Some(seq) = seq else { return Ok(None) };
+            let message = record::get(&txn.open_table(record::MESSAGES)?, seq)?;
+            Ok(message.filter(|message| message.id == id || message.message_id == id))
         })
     }
 
@@ -289,14 +293,9 @@ impl Outbox {
         let write = self.shared.store.write_soon(move |txn| {
             for receipt in &batch {
                 for id in &receipt.message_ids {
-                    let seq = txn
-                        .open_table(record::BY_MESSAGE_ID)?
-                        .get(id.as_str())?
-                        .and_then(|row| row.value().try_into().ok())
-                        .map(u64::from_le_bytes);
-                    let Some(seq) = seq else { continue };
+                    let Some(seq) = this.shared.message_ids.seq(id) else { continue };
                     let settled = record::settle(txn, seq, |message| {
-                        if message.session_no == receipt.session_no {
+                        if message.session_no == receipt.session_no && message.message_id == *id {
                             apply_receipt(message, receipt);
                         }
                     })?;

@@ -4,6 +4,7 @@ use redb::{ReadTransaction, ReadableTable, TableDefinition, WriteTransaction};
 use serde::{Deserialize, Serialize};
 
 use super::content::{Content, Context};
+use super::message_id::MessageIds;
 use crate::store::tables::Table;
 use crate::store::{StoreError, json};
 
@@ -14,9 +15,9 @@ pub(super) type Queue = TableDefinition<'static, &'static [u8], &'static [u8]>;
 pub(super) const MESSAGES: TableDefinition<'static, u64, &'static [u8]> = TableDefinition::new("outbox");
 /// Messages still to be sent. Key: session number u32 BE, sequence number u64 BE. Value: empty.
 pub(super) const QUEUE: Queue = TableDefinition::new("outbox_queue");
-/// Sequence numbers by WhatsApp message id, for acks and receipts. Value: u64 LE.
-pub(super) const BY_MESSAGE_ID: TableDefinition<'static, &'static str, &'static [u8]> =
-    TableDefinition::new("outbox_message_id");
+/// The key of the message ids, see [`MessageIds`]. One row, of key "key". Value: 32 bytes.
+const MESSAGE_IDS: TableDefinition<'static, &'static str, &'static [u8]> =
+    TableDefinition::new("outbox_message_ids");
 /// Sequence numbers by UUID. Value: u64 LE.
 pub(super) const BY_ID: TableDefinition<'static, &'static str, &'static [u8]> =
     TableDefinition::new("outbox_id");
@@ -35,11 +36,13 @@ pub(super) const REFERENCES: TableDefinition<'static, &'static str, &'static [u8
 /// How many messages a session has sent. Key: session number. Value: u64 LE.
 pub(super) const SENT: TableDefinition<'static, u32, &'static [u8]> = TableDefinition::new("outbox_sent");
 
+const KEY: &str = "key";
+
 /// The tables of this module.
 pub const TABLES: &[Table] = &[
     Table::of::<u64>("outbox"),
     Table::of::<&'static [u8]>("outbox_queue"),
-    Table::of::<&'static str>("outbox_message_id"),
+    Table::of::<&'static str>("outbox_message_ids"),
     Table::of::<&'static str>("outbox_id"),
     Table::of::<&'static [u8]>("outbox_paced"),
     Table::of::<&'static [u8]>("outbox_due"),
@@ -100,7 +103,7 @@ pub struct Message {
     /// The WhatsApp message id, fixed before the first byte goes out; a resend uses the same.
     pub message_id: String,
     /// The phone number that the session was paired with when the message was accepted.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<String>,
     /// The chat's JID.
     pub to: String,
@@ -137,16 +140,16 @@ pub struct Message {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retried_at_ms: Option<i64>,
     /// Unix milliseconds, by the box's clock.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sent_at_ms: Option<i64>,
     /// Unix milliseconds, by WhatsApp's clock.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delivered_at_ms: Option<i64>,
     /// Unix milliseconds, by WhatsApp's clock.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub read_at_ms: Option<i64>,
     /// Why it failed, or why the last attempt did.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
 }
 
@@ -260,11 +263,29 @@ fn collect(
     Ok(())
 }
 
+/// The ids that the store's messages have; new ones if it has none yet, which the first message will keep.
+pub(super) fn message_ids(txn: &ReadTransaction) -> Result<MessageIds, StoreError> {
+    let Some(row) = txn.open_table(MESSAGE_IDS)?.get(KEY)? else { return Ok(MessageIds::random()) };
+    let key = row.value().try_into().map_err(|_| StoreError::Row {
+        table: "outbox_message_ids",
+        detail: "the key is not 32 bytes".to_owned(),
+    })?;
+    Ok(MessageIds::of(key))
+}
+
+/// Keeps what makes the ids; done together with the first message that has one.
+pub(super) fn keep_message_ids(txn: &WriteTransaction, ids: &MessageIds) -> Result<(), StoreError> {
+    let mut table = txn.open_table(MESSAGE_IDS)?;
+    if table.get(KEY)?.is_none() {
+        table.insert(KEY, ids.key().as_slice())?;
+    }
+    Ok(())
+}
+
 /// Writes a message and its index rows.
 pub(super) fn insert(txn: &WriteTransaction, message: &Message) -> Result<(), StoreError> {
     put(txn, message)?;
     let seq = message.seq.to_le_bytes();
-    txn.open_table(BY_MESSAGE_ID)?.insert(message.message_id.as_str(), seq.as_slice())?;
     txn.open_table(BY_ID)?.insert(message.id.as_str(), seq.as_slice())?;
     match message.not_before_ms {
         Some(at) => {
@@ -370,7 +391,6 @@ fn put(txn: &WriteTransaction, message: &Message) -> Result<(), StoreError> {
 /// Removes a message and every row that points to it.
 pub(super) fn remove(txn: &WriteTransaction, message: &Message) -> Result<(), StoreError> {
     txn.open_table(MESSAGES)?.remove(message.seq)?;
-    txn.open_table(BY_MESSAGE_ID)?.remove(message.message_id.as_str())?;
     txn.open_table(BY_ID)?.remove(message.id.as_str())?;
     dequeue(txn, message)?;
     if let Some(reference) = &message.reference {

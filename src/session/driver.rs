@@ -102,14 +102,14 @@ impl Run {
             dropped: AtomicU64::new(0),
         };
         let bot = Bot::builder()
-            .with_backend(account)
+            .with_backend(account.clone())
             .with_transport_factory(transport)
             .with_http_client(setup.http.clone())
             .with_runtime(TokioRuntime)
             .with_version(version)
             .with_device_props(DevicePropsOverride::new().with_os("Kurir"))
             .with_wanted_pre_key_count(PREKEYS)
-            .with_cache_config(caches())
+            .with_cache_config(caches(account))
             .with_event_handler(tap)
             .skip_history_sync()
             .build()
@@ -168,13 +168,14 @@ pub(super) async fn save_device(client: &Client) -> Result<(), StoreError> {
 }
 
 /// whatsapp-rust's caches, sized for an office and 512 MB.
-fn caches() -> CacheConfig {
+fn caches(account: AccountStore) -> CacheConfig {
     let hour = Some(Duration::from_secs(3600));
     CacheConfig {
         lid_pn_cache: CacheEntryConfig::new(None, 10_000),
         device_registry_cache: CacheEntryConfig::new(hour, 2_000),
         session_locks_capacity: 4_000,
         chat_lanes_capacity: 1_000,
+        original_message_resolver: Some(Arc::new(account)),
         ..CacheConfig::default()
     }
 }

@@ -15,12 +15,16 @@ use crate::store::tables::DEVICES;
 #[async_trait]
 impl DeviceStore for AccountStore {
     async fn save(&self, device: &Device) -> Result<()> {
+        self.know_device(device);
         let row = to_json("wa_device", device).map_err(to_wa)?;
         self.put(DEVICES, vec![(self.key(&[])?, row)]).await
     }
 
     async fn load(&self) -> Result<Option<Device>> {
-        self.get(DEVICES, &self.key(&[])?)?.map(|row| from_json("wa_device", &row).map_err(to_wa)).transpose()
+        let Some(row) = self.get(DEVICES, &self.key(&[])?)? else { return Ok(None) };
+        let device = from_json("wa_device", &row).map_err(to_wa)?;
+        self.know_device(&device);
+        Ok(Some(device))
     }
 
     async fn exists(&self) -> Result<bool> {

@@ -5,9 +5,10 @@
 //! cannot leave rows of an account that has been wiped.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 
 use redb::{ReadTransaction, ReadableTable, WriteTransaction};
+use wacore::store::Device;
 use wacore::store::error::StoreError as WaError;
 
 use super::tables::{ACCOUNT_TABLES, ACCOUNTS, Bytes as Table, META};
@@ -16,11 +17,13 @@ use super::{Store, StoreError};
 mod app_sync;
 mod device;
 mod msg_secret;
+mod own_secret;
 mod protocol;
 mod row;
 mod sent;
 mod signal;
 
+pub use own_secret::OwnSecrets;
 use row::{Key, next_prefix};
 use sent::Sent;
 
@@ -62,6 +65,8 @@ pub struct AccountStore {
     store: Store,
     account: AccountId,
     sent: Arc<Sent>,
+    /// Of the device as it was last read or written.
+    own_secrets: Arc<RwLock<Option<OwnSecrets>>>,
 }
 
 impl std::fmt::Debug for AccountStore {
@@ -125,7 +130,12 @@ impl Store {
     }
 
     fn account_store(&self, account: AccountId) -> AccountStore {
-        AccountStore { store: self.clone(), account, sent: self.accounts.sent(account) }
+        AccountStore {
+            store: self.clone(),
+            account,
+            sent: self.accounts.sent(account),
+            own_secrets: Arc::default(),
+        }
     }
 }
 
@@ -158,6 +168,15 @@ impl AccountStore {
             .await?;
         self.sent.forget();
         Ok(())
+    }
+
+    fn own_secrets(&self) -> Option<OwnSecrets> {
+        self.own_secrets.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn know_device(&self, device: &Device) {
+        let secrets = OwnSecrets::of(device);
+        *self.own_secrets.write().unwrap_or_else(PoisonError::into_inner) = Some(secrets);
     }
 
     /// One durable write on behalf of the account.

@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use redb::{ReadableTable, WriteTransaction};
+use wacore::msg_secret::OriginalMessageResolver;
 use wacore::store::error::Result;
 use wacore::store::traits::{
     MsgSecretEntry, MsgSecretStore, merge_msg_secret_expiry, merge_msg_secret_message_ts,
@@ -83,11 +84,21 @@ impl AccountStore {
     }
 }
 
+/// Asked for secrets that are not stored: those of our own messages are made from their ids.
+#[async_trait]
+impl OriginalMessageResolver for AccountStore {
+    async fn resolve_msg_secret(&self, _chat: &str, sender: &str, msg_id: &str) -> Option<[u8; 32]> {
+        self.own_secrets().filter(|own| own.sent_by(sender)).map(|own| own.of_message(msg_id))
+    }
+}
+
 #[async_trait]
 impl MsgSecretStore for AccountStore {
     async fn put_msg_secrets(&self, entries: Vec<MsgSecretEntry>) -> Result<usize> {
+        let own = self.own_secrets();
         let rows = entries
             .iter()
+            .filter(|entry| own.as_ref().is_none_or(|own| own.of_message(&entry.msg_id) != entry.secret))
             .map(|entry| {
                 let key =
                     self.key(&[entry.chat.as_bytes(), entry.sender.as_bytes(), entry.msg_id.as_bytes()])?;
@@ -96,13 +107,14 @@ impl MsgSecretStore for AccountStore {
                 Ok((key, row))
             })
             .collect::<Result<Vec<_>>>()?;
+        let count = entries.len();
         if rows.is_empty() {
-            return Ok(0);
+            return Ok(count);
         }
         let account = self.account;
         self.write(move |txn| {
             put_all(txn, account, &rows)?;
-            Ok((rows.len(), true))
+            Ok((count, true))
         })
         .await
     }
@@ -139,5 +151,49 @@ impl MsgSecretStore for AccountStore {
             Ok((removed, removed > 0))
         })
         .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use wacore::store::Device;
+    use wacore::store::traits::DeviceStore;
+
+    use super::*;
+    use crate::store::account::OwnSecrets;
+    use crate::store::{Store, StoreOptions};
+
+    fn entry(id: &str, secret: [u8; 32]) -> MsgSecretEntry {
+        let (chat, sender) = ("628120@s.whatsapp.net", "628110@s.whatsapp.net");
+        let (chat, sender) = (chat.parse().unwrap(), sender.parse().unwrap());
+        MsgSecretEntry::new(&chat, &sender, id, secret, 0, 0)
+    }
+
+    #[tokio::test]
+    async fn a_secret_of_our_own_is_made_again_instead_of_stored() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&folder.path().join("kurir.redb"), &StoreOptions::default()).unwrap();
+        let account = store.create_account().await.unwrap();
+        let mut device = Device::new();
+        device.pn = Some("628110:3@s.whatsapp.net".parse().unwrap());
+        device.lid = Some("100200:3@lid".parse().unwrap());
+        account.save(&device).await.unwrap();
+
+        // As the client does it after a restart.
+        let account = store.account(account.id()).unwrap().unwrap();
+        account.load().await.unwrap();
+        let ours = OwnSecrets::of(&device).of_message("3EB0AA");
+        let before = store.stats().commits;
+        assert_eq!(account.put_msg_secrets(vec![entry("3EB0AA", ours)]).await.unwrap(), 1);
+        assert_eq!(store.stats().commits, before, "nothing was written");
+        for sender in ["628110@s.whatsapp.net", "100200@lid", "628110:3@s.whatsapp.net"] {
+            assert_eq!(account.resolve_msg_secret("c", sender, "3EB0AA").await, Some(ours));
+        }
+        assert_eq!(account.resolve_msg_secret("c", "628120@s.whatsapp.net", "3EB0AA").await, None);
+        assert_ne!(account.resolve_msg_secret("c", "100200@lid", "3EB0AB").await, Some(ours));
+
+        let (chat, sender) = ("628120@s.whatsapp.net", "628110@s.whatsapp.net");
+        account.put_msg_secrets(vec![entry("3EB0BB", [7; 32])]).await.unwrap();
+        assert_eq!(account.get_msg_secret(chat, sender, "3EB0BB").await.unwrap(), Some(vec![7; 32]));
     }
 }
