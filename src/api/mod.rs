@@ -125,6 +125,13 @@ async fn method_not_allowed() -> Response {
     error(StatusCode::METHOD_NOT_ALLOWED, "This path does not take this method.")
 }
 
+/// A GET of some dialects sends, or deletes. What only looks whether a link is there must not.
+async fn no_head() -> Response {
+    let mut response = method_not_allowed().await;
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET,POST"));
+    response
+}
+
 /// Two dialects have this path: `X-API-Key` means dialect 3, `Authorization` dialect 2.
 async fn send_message(State(api): State<Api>, request: Request) -> Response {
     if request.headers().contains_key("x-api-key") {
