@@ -70,20 +70,12 @@ impl SendError {
         }
     }
 
-    /// After how many seconds it is worth another try, where that is why it was refused.
-    pub(super) fn retry_after(&self) -> Option<u64> {
-        match self {
-            SendError::Accept(AcceptError::QueueFull { .. } | AcceptError::Strangers { .. }) => Some(30),
-            SendError::Fetch(e) if e.is_local() => Some(10),
-            _ => None,
-        }
-    }
-
     /// Seconds after which it may succeed, where waiting helps.
     pub(super) fn retry_after(&self) -> Option<u64> {
         match self {
             SendError::Accept(AcceptError::QueueFull { .. }) => Some(QUEUE_PAUSE),
             SendError::Accept(AcceptError::Strangers { wait, .. }) => Some(wait.as_secs() + 1),
+            SendError::Fetch(e) if e.is_local() => Some(10),
             _ => None,
         }
     }
