@@ -39,10 +39,40 @@ pub struct Config {
     pub send_attempts: u32,
     /// Age after which a message that could not be sent counts as failed.
     pub send_max_age: Duration,
+    /// Requests per minute and API key; 0: any number.
+    pub key_rate_per_minute: u32,
+    /// Number checks per month and API key; 0: any number.
+    pub number_checks_per_month: u32,
+    /// Pause between two messages of dialect 3's queue.
+    pub queue_delay: Duration,
+    /// Random extra on top of `queue_delay`, at most this.
+    pub queue_jitter: Duration,
+    /// What dialect 3's `main` stands for.
+    pub main_number: Option<String>,
+    /// Whom dialect 3's queue may write to; `None`: everybody.
+    pub queue_allow: Option<Vec<String>>,
+    /// The address at which people reach the box.
+    pub public_url: Option<String>,
+    /// Messages per session and day to numbers that never wrote to it; 0: any number.
+    pub stranger_daily_cap: u32,
+    /// Pause between two messages to such numbers; zero: none.
+    pub stranger_delay: Duration,
     /// Messages that one session may have waiting; a further one is refused with 429.
     pub queue_limit: usize,
     /// Days for which finished messages stay readable.
     pub history_days: u32,
+    /// Events that the journal keeps.
+    pub journal_events: u64,
+    /// Bytes of events that the journal keeps.
+    pub journal_bytes: u64,
+    /// Days for which the journal keeps an event.
+    pub journal_days: u32,
+    /// Days for which received media are kept here.
+    pub received_media_days: u32,
+    /// Bytes that received media may take here.
+    pub received_media_bytes: u64,
+    /// The first pause after a webhook failed; it doubles from there.
+    pub webhook_retry: Duration,
     /// HTTP connections at once.
     pub max_connections: usize,
     /// HTTP connections at once from one address.
@@ -141,8 +171,23 @@ impl Default for Config {
             send_parallel: 0,
             send_attempts: 0,
             send_max_age: Duration::ZERO,
+            key_rate_per_minute: 0,
+            number_checks_per_month: 0,
+            queue_delay: Duration::ZERO,
+            queue_jitter: Duration::ZERO,
+            main_number: None,
+            queue_allow: None,
+            public_url: None,
+            stranger_daily_cap: 0,
+            stranger_delay: Duration::ZERO,
             queue_limit: 0,
             history_days: 0,
+            journal_events: 0,
+            journal_bytes: 0,
+            journal_days: 0,
+            received_media_days: 0,
+            received_media_bytes: 0,
+            webhook_retry: Duration::ZERO,
             max_connections: 0,
             max_connections_per_address: 0,
             media_quota: 0,

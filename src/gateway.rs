@@ -11,13 +11,15 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::api::serve::ServeLimits;
-use crate::api::{self, control, keys, keys::Keys};
+use crate::api::{self, ApiSettings, control, keys, keys::Keys, limits};
 use crate::config::Config;
+use crate::inbox::{self, Inbox, InboxSettings};
 use crate::media::{FetchPolicy, Spool, SpoolError};
 use crate::outbox::{self, Outbox, OutboxSettings};
 use crate::session::registry::RegistryError;
-use crate::session::{self, ClientSetup, Registry, WhatsAppHttp};
+use crate::session::{self, ClientSetup, Received, ReceivedError, Registry, WhatsAppHttp};
 use crate::store::{OpenError, Store, StoreError, StoreOptions};
+use crate::webhook::{self, WebhookSettings, Webhooks};
 
 /// Receipts that may wait for the store.
 const RECEIPTS: usize = 4096;
@@ -47,6 +49,9 @@ pub enum StartError {
     /// The media folder could not be used.
     #[error(transparent)]
     Spool(#[from] SpoolError),
+    /// The folder of received files could not be used.
+    #[error(transparent)]
+    Received(#[from] ReceivedError),
     /// The control socket could not be made.
     #[error(transparent)]
     Control(#[from] control::ControlError),
@@ -80,7 +85,9 @@ pub struct Gateway {
 
 /// How the store is opened: by the gateway, and by commands that run without one.
 pub fn store_options(config: &Config) -> StoreOptions {
-    let tables = [session::TABLES, outbox::TABLES, keys::TABLES].concat();
+    let tables =
+        [session::TABLES, inbox::TABLES, outbox::TABLES, keys::TABLES, limits::TABLES, webhook::TABLES]
+            .concat();
     StoreOptions { sync_delay: config.sync_delay, tables, ..StoreOptions::default() }
 }
 
@@ -113,16 +120,43 @@ impl Gateway {
 
         let (receipts, receipt_queue) = mpsc::channel(RECEIPTS);
         let url = config.whatsapp_url.as_deref();
-        let setup = ClientSetup { whatsapp_url: config.whatsapp_url.clone(), http: WhatsAppHttp::new(url) };
+        let (inbox, soon) = Inbox::open(store.clone(), InboxSettings::from_config(config))?;
+        let setup = ClientSetup {
+            whatsapp_url: config.whatsapp_url.clone(),
+            http: WhatsAppHttp::new(url),
+            inbox: inbox.clone(),
+        };
         let registry = Registry::open(store.clone(), setup, receipts)?;
 
+        let received = Received::open(
+            &config.data_dir,
+            config.received_media_bytes,
+            Duration::from_secs(u64::from(config.received_media_days) * 24 * 3600),
+        )?;
         let mut fetch = FetchPolicy::new(config.allow_private_fetch.clone());
         (fetch.total, fetch.stall) = (config.limits.fetch_total, config.limits.fetch_stall);
+        let parts = webhook::Parts {
+            store: store.clone(),
+            inbox: inbox.clone(),
+            outbox: outbox.clone(),
+            registry: registry.clone(),
+            spool: spool.clone(),
+            fetch: fetch.clone(),
+            received: received.clone(),
+        };
+        let webhooks = Webhooks::open(parts, WebhookSettings::from_config(config)).await?;
         let api = Arc::new(api::Shared {
+            settings: ApiSettings::from_config(config),
+            rates: limits::Rates::default(),
+            checks: limits::Checks::new(store.clone()),
             store,
             keys,
             registry: registry.clone(),
             outbox: outbox.clone(),
+            inbox: inbox.clone(),
+            webhooks: webhooks.clone(),
+            received,
+            streams: api::events::Streams::default(),
             spool,
             fetch,
             country_code: config.country_code.clone(),
@@ -132,6 +166,8 @@ impl Gateway {
         let limits = ServeLimits {
             connections: config.max_connections,
             per_peer: config.max_connections_per_address,
+            // A file of 50 MB as Base64, and what stands around it.
+            body_hard: 72 * 1024 * 1024,
             header: config.limits.http_head,
             body_window: config.limits.http_body,
             ..ServeLimits::default()
@@ -143,6 +179,8 @@ impl Gateway {
         let tasks = vec![
             ("api", tokio::spawn(serve)),
             ("control socket", tokio::spawn(control::serve(control_socket, Arc::clone(&api), stopping))),
+            ("webhooks", tokio::spawn(webhooks.run())),
+            ("journal", tokio::spawn(inbox.run(soon))),
             ("outbox", tokio::spawn(outbox.run(registry, receipt_queue))),
         ];
         log::info!("listening on {address}");
@@ -169,6 +207,16 @@ impl Gateway {
         &self.api.keys
     }
 
+    /// The webhooks.
+    pub fn webhooks(&self) -> &Webhooks {
+        &self.api.webhooks
+    }
+
+    /// The event journal.
+    pub fn inbox(&self) -> &Inbox {
+        &self.api.inbox
+    }
+
     /// The send queue.
     pub fn outbox(&self) -> &Outbox {
         &self.api.outbox
@@ -180,6 +228,8 @@ impl Gateway {
         let _ = self.stop.send(true);
         let close = async {
             self.api.registry.shutdown().await;
+            // After the sessions, whose last words it takes.
+            self.api.inbox.close();
             for (name, task) in self.tasks {
                 if name == "outbox" {
                     // It ends with the last session's receipts; nothing it could still do would be kept.

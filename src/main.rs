@@ -6,13 +6,13 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 use kurir::api::control::{self, NewKey};
-use kurir::api::keys::{DEFAULT_ACCOUNT, Keys};
+use kurir::api::keys::{DEFAULT_ACCOUNT, KeyRules, Keys};
 use kurir::api::qr;
 use kurir::config::Config;
 use kurir::gateway::{self, Gateway};
 use kurir::session::{Session, Status};
 use kurir::store::{OpenError, Store};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 const VERSION: &str = if cfg!(feature = "sim") {
     concat!(
@@ -60,6 +60,18 @@ enum KeyCommand {
         /// It may use every account's sessions.
         #[arg(long)]
         admin: bool,
+        /// A device token: it may use only the session with this id.
+        #[arg(long, conflicts_with = "admin")]
+        session: Option<String>,
+        /// Fonnte's API answers 200 to this key whatever happens, for clients that raise on all else.
+        #[arg(long)]
+        fonnte_always_200: bool,
+        /// Requests per minute, instead of key_rate_per_minute; 0: any number.
+        #[arg(long)]
+        rate: Option<u32>,
+        /// Number checks per month, instead of number_checks_per_month; 0: any number.
+        #[arg(long)]
+        checks: Option<u32>,
     },
     /// List the keys, without the keys themselves.
     List,
@@ -189,11 +201,18 @@ async fn key(config: &Config, command: KeyCommand) -> anyhow::Result<()> {
     let socket = config.control_path();
     let offline = offline_keys(config)?;
     match command {
-        KeyCommand::New { name, account, admin } => {
+        KeyCommand::New { name, account, admin, session, fonnte_always_200, rate, checks } => {
+            let rules =
+                KeyRules { session, fonnte_always_200, rate_per_minute: rate, checks_per_month: checks };
             let key = match &offline {
-                Some(keys) => keys.create(&name, &account, admin).await?,
+                Some(_) if rules.session.is_some() => {
+                    anyhow::bail!(
+                        "a key for one session needs the running gateway; start `kurir serve` first"
+                    )
+                }
+                Some(keys) => keys.create_with(&name, &account, admin, rules).await?,
                 None => {
-                    let new = serde_json::to_value(NewKey { name, account, admin })?;
+                    let new = serde_json::to_value(NewKey { name, account, admin, rules })?;
                     let answer = control::call(&socket, "POST", "/keys", Some(new)).await?;
                     answer["key"].as_str().context("the running gateway gave no key")?.to_owned()
                 }
@@ -208,8 +227,19 @@ async fn key(config: &Config, command: KeyCommand) -> anyhow::Result<()> {
             };
             for row in rows.as_array().into_iter().flatten() {
                 let text = |field: &str| row[field].as_str().unwrap_or_default().to_owned();
-                let admin = if row["admin"] == json!(true) { "admin" } else { "" };
-                println!("{}  {:<12} {:<5} {}", text("id"), text("account"), admin, text("name"));
+                let kind = match (&row["admin"], &row["session"]) {
+                    (Value::Bool(true), _) => "admin",
+                    (_, Value::String(_)) => "token",
+                    _ => "",
+                };
+                println!(
+                    "{}  {:<12} {:<5} {} {}",
+                    text("id"),
+                    text("account"),
+                    kind,
+                    text("name"),
+                    text("session")
+                );
             }
         }
         KeyCommand::Remove { id } => {

@@ -23,7 +23,7 @@ use tokio::task::JoinSet;
 use tower::ServiceExt;
 
 use super::Api;
-use super::keys::{KeyError, Keys};
+use super::keys::{KeyError, KeyRules, Keys};
 
 /// Commands served at once; each is one person's.
 const MAX_CONNECTIONS: usize = 8;
@@ -37,6 +37,9 @@ pub struct NewKey {
     pub account: String,
     /// Whether it may do everything.
     pub admin: bool,
+    /// What else it may and may not do. With a session, the account is the session's.
+    #[serde(flatten)]
+    pub rules: KeyRules,
 }
 
 /// What went wrong with the control socket.
@@ -116,7 +119,17 @@ async fn stopped(stop: &mut watch::Receiver<bool>) {
 }
 
 async fn create_key(State(api): State<Api>, Json(new): Json<NewKey>) -> Response {
-    match api.keys.create(&new.name, &new.account, new.admin).await {
+    let account = match &new.rules.session {
+        None => new.account,
+        Some(id) => match api.registry.get(id) {
+            Some(session) => session.owner().to_owned(),
+            None => {
+                let error = format!("there is no session {id}; GET /api/sessions?list=1 lists them");
+                return (StatusCode::BAD_REQUEST, Json(json!({"error": error}))).into_response();
+            }
+        },
+    };
+    match api.keys.create_with(&new.name, &account, new.admin, new.rules).await {
         Ok(key) => Json(json!({"key": key})).into_response(),
         Err(e) => key_error(&e),
     }
@@ -144,7 +157,7 @@ fn key_error(e: &KeyError) -> Response {
 pub fn describe(keys: &Keys) -> Value {
     let list = keys.list();
     let rows = list.iter().map(
-        |k| json!({"id": k.id, "name": k.name, "account": k.account, "admin": k.admin, "created_at_ms": k.created_at_ms}),
+        |k| json!({"id": k.id, "name": k.name, "account": k.account, "admin": k.admin, "session": k.rules.session, "created_at_ms": k.created_at_ms}),
     );
     Value::Array(rows.collect())
 }

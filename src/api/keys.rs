@@ -15,6 +15,7 @@ use subtle::ConstantTimeEq;
 
 use crate::clock::now_ms;
 use crate::ids;
+use crate::session::Session;
 use crate::store::tables::Table;
 use crate::store::{Store, StoreError, json};
 
@@ -27,6 +28,8 @@ pub const TABLES: &[Table] = &[Table::of::<&'static str>("api_keys")];
 pub const MAX_KEYS: usize = 1_000;
 /// The account of keys that were made without naming one, and of the box's first session.
 pub const DEFAULT_ACCOUNT: &str = "main";
+/// The id of the administrator's key from the configuration.
+const PRESET: &str = "preset";
 /// Longest key that is looked at; longer ones are wrong.
 const MAX_KEY: usize = 256;
 
@@ -48,10 +51,30 @@ pub struct KeyRecord {
     pub account: String,
     /// Whether it may do everything.
     pub admin: bool,
+    /// What else it may and may not do.
+    #[serde(flatten)]
+    pub rules: KeyRules,
     /// SHA-256 of the key, hexadecimal.
     hash: String,
     /// Unix milliseconds.
     pub created_at_ms: i64,
+}
+
+/// What a key may and may not do besides its account's sessions.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyRules {
+    /// A device token: the id of the one session that it may use.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<String>,
+    /// Whether `/send` and the rest of Fonnte's API answer 200 to every request, for clients that raise on all else.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub fonnte_always_200: bool,
+    /// Requests per minute, instead of the configured limit; 0: any number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate_per_minute: Option<u32>,
+    /// Number checks per month, instead of the configured limit; 0: any number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checks_per_month: Option<u32>,
 }
 
 /// Who is asking.
@@ -63,12 +86,22 @@ pub struct Caller {
     pub account: String,
     /// Whether it may do everything.
     pub admin: bool,
+    /// What else the key may and may not do.
+    pub rules: KeyRules,
 }
 
 impl Caller {
-    /// Whether this caller may use a session of `owner`.
+    /// Whether this caller may use everything of the account `owner`. A device token may not.
     pub fn may_use(&self, owner: &str) -> bool {
-        self.admin || self.account == owner
+        self.rules.session.is_none() && (self.admin || self.account == owner)
+    }
+
+    /// Whether this caller may use this session.
+    pub fn may_use_session(&self, session: &Session) -> bool {
+        match &self.rules.session {
+            Some(id) => id == session.id(),
+            None => self.may_use(session.owner()),
+        }
     }
 }
 
@@ -81,6 +114,8 @@ pub enum Denied {
     Wrong,
     /// Too many wrong keys came from this address; try again after this long.
     TooMany(Duration),
+    /// The key made all the requests that it may make in this minute; try again after this long.
+    Limited(Duration),
 }
 
 /// Why a key could not be made or removed.
@@ -95,6 +130,9 @@ pub enum KeyError {
     /// The account's name does not fit.
     #[error("the account must have 1 to 60 letters, digits, - or _")]
     Account,
+    /// A device token cannot do everything.
+    #[error("a key for one session cannot be an administrator's; leave one of the two out")]
+    AdminToken,
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -158,6 +196,20 @@ impl Keys {
 
     /// Makes a key and returns it. Nothing can show it again.
     pub async fn create(&self, name: &str, account: &str, admin: bool) -> Result<String, KeyError> {
+        self.create_with(name, account, admin, KeyRules::default()).await
+    }
+
+    /// As [`Keys::create`], with rules.
+    pub async fn create_with(
+        &self,
+        name: &str,
+        account: &str,
+        admin: bool,
+        rules: KeyRules,
+    ) -> Result<String, KeyError> {
+        if admin && rules.session.is_some() {
+            return Err(KeyError::AdminToken);
+        }
         let name = name.trim();
         if name.is_empty() || name.chars().count() > 60 || name.chars().any(char::is_control) {
             return Err(KeyError::Name);
@@ -176,6 +228,7 @@ impl Keys {
             name: name.to_owned(),
             account: account.to_owned(),
             admin,
+            rules,
             hash: hex::encode(digest),
             created_at_ms: now_ms(),
         };
@@ -208,13 +261,18 @@ impl Keys {
         Ok(found)
     }
 
-    /// Who holds this key. Wrong keys are counted per address and slowed down.
+    /// Who holds this key. Wrong keys are counted per address and slowed down. A key that was made here passes all the
+    /// same, because several applications may share an address and it cannot be guessed; the preset one, which somebody
+    /// thought of, has to wait.
     pub fn check(&self, key: Option<&str>, from: IpAddr, now: Instant) -> Result<Caller, Denied> {
+        let key = key.map(str::trim).filter(|key| !key.is_empty());
+        let found = key.filter(|key| key.len() <= MAX_KEY).and_then(|key| self.find(key));
         if let Some(wait) = self.penalty(from, now) {
-            return Err(Denied::TooMany(wait));
+            return found.filter(|caller| caller.key_id != PRESET).ok_or(Denied::TooMany(wait));
         }
-        let key = key.map(str::trim).filter(|key| !key.is_empty()).ok_or(Denied::Missing)?;
-        let found = if key.len() > MAX_KEY { None } else { self.find(key) };
+        if key.is_none() {
+            return Err(Denied::Missing);
+        }
         match found {
             Some(caller) => {
                 self.failures().remove(&from);
@@ -234,7 +292,12 @@ impl Keys {
         if let Some(preset) = &self.shared.preset
             && bool::from(preset.ct_eq(&digest))
         {
-            found = Some(Caller { key_id: "preset".into(), account: DEFAULT_ACCOUNT.into(), admin: true });
+            found = Some(Caller {
+                key_id: PRESET.into(),
+                account: DEFAULT_ACCOUNT.into(),
+                admin: true,
+                rules: KeyRules::default(),
+            });
         }
         for (record, known) in self.read().iter() {
             if bool::from(known.ct_eq(&digest)) {
@@ -242,6 +305,7 @@ impl Keys {
                     key_id: record.id.clone(),
                     account: record.account.clone(),
                     admin: record.admin,
+                    rules: record.rules.clone(),
                 });
             }
         }

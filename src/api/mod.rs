@@ -3,31 +3,48 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Instant;
 
 use axum::Router;
-use axum::extract::{ConnectInfo, Request};
-use axum::http::{HeaderMap, StatusCode};
+use axum::extract::{ConnectInfo, Request, State};
+use axum::http::header::ALLOW;
+use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use serde_json::json;
 
+mod access;
+mod checks;
 pub mod control;
+pub mod events;
+mod fonnte;
+mod groups;
 mod health;
 pub mod keys;
+pub mod limits;
 mod mpwa;
 mod params;
+mod parts;
 pub mod phone;
 pub mod qr;
 mod send;
 pub mod serve;
 mod sessions;
+mod settings;
+mod v1;
+mod waapi;
+mod waya;
+mod webhooks;
 
+use crate::inbox::Inbox;
 use crate::media::{FetchPolicy, Spool};
 use crate::outbox::Outbox;
-use crate::session::Registry;
+use crate::session::{Received, Registry};
 use crate::store::Store;
-use keys::{Caller, Denied, Keys};
+use crate::webhook::Webhooks;
+use access::header_key;
+use keys::Keys;
+use limits::{Checks, Rates};
+pub use settings::ApiSettings;
 
 /// What the handlers share.
 pub struct Shared {
@@ -39,12 +56,26 @@ pub struct Shared {
     pub registry: Registry,
     /// The send queue.
     pub outbox: Outbox,
+    /// The event journal.
+    pub inbox: Inbox,
+    /// Webhooks.
+    pub webhooks: Webhooks,
+    /// Files that people sent.
+    pub received: Received,
+    /// Places for event streams.
+    pub streams: events::Streams,
     /// Where files arrive.
     pub spool: Spool,
     /// What media URLs may point at.
     pub fetch: FetchPolicy,
     /// Replaces a leading `0` in phone numbers; empty: nothing does.
     pub country_code: String,
+    /// What the dialects do beyond their formats.
+    pub settings: ApiSettings,
+    /// Requests per key.
+    pub rates: Rates,
+    /// Number checks per key.
+    pub checks: Checks,
     /// The data folder, for messages to people.
     pub data_dir: PathBuf,
 }
@@ -58,9 +89,16 @@ pub fn router(api: Api) -> Router {
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
         .merge(mpwa::routes())
+        .merge(fonnte::routes())
+        .merge(waapi::routes())
+        .merge(waya::routes())
         .merge(sessions::routes())
+        .merge(webhooks::routes())
+        .merge(events::routes())
+        .route("/api/send-message", post(send_message))
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
+        .layer(axum::middleware::from_fn(access::rate_headers))
         .with_state(api)
 }
 
@@ -80,21 +118,30 @@ async fn method_not_allowed() -> Response {
     error(StatusCode::METHOD_NOT_ALLOWED, "This path does not take this method.")
 }
 
+/// A GET of some dialects sends, or deletes. What only looks whether a link is there must not.
+async fn no_head() -> Response {
+    let mut response = method_not_allowed().await;
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET,POST"));
+    response
+}
+
+/// Two dialects have this path: `X-API-Key` means dialect 3, `Authorization` dialect 2.
+async fn send_message(State(api): State<Api>, request: Request) -> Response {
+    if request.headers().contains_key("x-api-key") {
+        return waya::send_message(&api, request).await.into_response();
+    }
+    if request.headers().contains_key("authorization") {
+        return waapi::send_message(&api, request).await.into_response();
+    }
+    let message = "Unauthorized: send the key in X-API-Key, or in Authorization as Bearer.";
+    let body = json!({"success": false, "status": false, "error": message, "message": message});
+    (StatusCode::UNAUTHORIZED, axum::Json(body)).into_response()
+}
+
 /// The client's address; loopback where the connection has none.
 fn peer(request: &Request) -> IpAddr {
     request
         .extensions()
         .get::<ConnectInfo<SocketAddr>>()
         .map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |ConnectInfo(address)| address.ip())
-}
-
-/// The key in `X-API-Key`.
-fn header_key(headers: &HeaderMap) -> Option<&str> {
-    headers.get("x-api-key").and_then(|value| value.to_str().ok())
-}
-
-impl Shared {
-    fn authenticate(&self, key: Option<&str>, from: IpAddr) -> Result<Caller, Denied> {
-        self.keys.check(key, from, Instant::now())
-    }
 }

@@ -1,13 +1,17 @@
 //! Parameters of a request, wherever a dialect's clients put them: query string, JSON, form or multipart.
 
 use axum::body::to_bytes;
+use axum::extract::Request;
 use axum::extract::multipart::MultipartError;
-use axum::extract::{FromRequest, Multipart, Request};
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use serde_json::{Map, Value};
 
+use super::parts::Parts;
 use super::serve::{Cut, has_source};
+use crate::media::Fetched;
+
+mod lists;
 
 /// Largest body of a request without a file. A message has at most 65,536 characters of up to 4 bytes.
 pub(super) const MAX_BODY: usize = 1024 * 1024;
@@ -29,6 +33,14 @@ pub(super) enum ParamError {
     /// The body did not arrive whole.
     #[error("the request body did not arrive completely")]
     Incomplete,
+    /// An uploaded file could not be taken.
+    #[error("{reason}")]
+    File {
+        /// The status that fits.
+        status: StatusCode,
+        /// What is wrong.
+        reason: String,
+    },
     /// A field is missing or empty.
     #[error("{0} is required")]
     Missing(&'static str),
@@ -55,6 +67,7 @@ impl ParamError {
     pub(super) fn status(&self) -> StatusCode {
         match self {
             ParamError::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+            ParamError::File { status, .. } => *status,
             ParamError::Slow => StatusCode::REQUEST_TIMEOUT,
             _ => StatusCode::BAD_REQUEST,
         }
@@ -65,6 +78,7 @@ impl ParamError {
 #[derive(Debug, Default)]
 pub(super) struct Params {
     fields: Map<String, Value>,
+    files: Vec<(String, Fetched)>,
 }
 
 impl Params {
@@ -105,7 +119,7 @@ impl Params {
     fn add_form(&mut self, body: &[u8]) -> Result<(), ParamError> {
         let pairs: Vec<(String, String)> = serde_urlencoded::from_bytes(body)
             .map_err(|_| ParamError::Body("the form parameters are not valid percent-encoded text".into()))?;
-        pairs.into_iter().try_for_each(|(key, value)| self.insert(key, Value::String(value)))
+        pairs.into_iter().try_for_each(|(key, value)| self.insert_form(&key, value))
     }
 
     fn add_json(&mut self, body: &[u8]) -> Result<(), ParamError> {
@@ -116,12 +130,11 @@ impl Params {
     }
 
     async fn add_multipart(&mut self, request: Request) -> Result<(), ParamError> {
-        let mut multipart =
-            Multipart::from_request(request, &()).await.map_err(|e| ParamError::Body(e.body_text()))?;
+        let mut parts = Parts::of(request).await.map_err(|e| ParamError::Body(e.body_text()))?;
         let broken = |e: MultipartError| multipart_error(&e, MAX_BODY);
         let mut left = MAX_BODY;
-        while let Some(mut field) = multipart.next_field().await.map_err(broken)? {
-            let Some(name) = field.name().map(str::to_owned) else { continue };
+        while let Some(mut field) = parts.next().await.map_err(broken)? {
+            let name = field.name().map(str::to_owned);
             let is_file = field.file_name().is_some();
             let mut bytes = Vec::new();
             while let Some(chunk) = field.chunk().await.map_err(broken)? {
@@ -130,10 +143,10 @@ impl Params {
                     bytes.extend_from_slice(&chunk);
                 }
             }
-            if !is_file {
+            if let (false, Some(name)) = (is_file, name) {
                 let text = String::from_utf8(bytes)
                     .map_err(|_| ParamError::Body("a multipart field is not UTF-8 text".into()))?;
-                self.insert(name, Value::String(text))?;
+                self.insert_form(&name, text)?;
             }
         }
         Ok(())

@@ -4,11 +4,16 @@ use axum::http::StatusCode;
 
 use super::Shared;
 use super::phone::{self, Recipient};
+use crate::ids;
 use crate::media::{FetchError, KindError, SpoolError};
-use crate::outbox::{AcceptError, Accepted, Body, Draft, Options};
+use crate::outbox::{
+    AcceptError, Accepted, Batch, Body, Content, Draft, Options, Reference, Target as Quoted,
+};
 use crate::session::{Lookup, LookupError, Session};
 use crate::store::StoreError;
 
+/// Seconds after which a full queue is worth another try.
+const QUEUE_PAUSE: u64 = 60;
 /// Longest text that WhatsApp takes, in characters.
 pub(super) const MAX_TEXT: usize = 65_536;
 /// Longest caption.
@@ -52,7 +57,9 @@ impl SendError {
             SendError::Fetch(e) if e.is_local() => StatusCode::SERVICE_UNAVAILABLE,
             SendError::Fetch(_) => StatusCode::BAD_REQUEST,
             SendError::Spool(e) | SendError::Accept(AcceptError::Spool(e)) => spool_status(e),
-            SendError::Accept(AcceptError::QueueFull { .. }) => StatusCode::TOO_MANY_REQUESTS,
+            SendError::Accept(AcceptError::QueueFull { .. } | AcceptError::Strangers { .. }) => {
+                StatusCode::TOO_MANY_REQUESTS
+            }
             SendError::Accept(AcceptError::Deleted) => StatusCode::NOT_FOUND,
             SendError::Accept(AcceptError::Store(StoreError::Full { .. })) => {
                 StatusCode::INSUFFICIENT_STORAGE
@@ -63,10 +70,11 @@ impl SendError {
         }
     }
 
-    /// After how many seconds it is worth another try, where that is why it was refused.
+    /// Seconds after which it may succeed, where waiting helps.
     pub(super) fn retry_after(&self) -> Option<u64> {
         match self {
-            SendError::Accept(AcceptError::QueueFull { .. }) => Some(30),
+            SendError::Accept(AcceptError::QueueFull { .. }) => Some(QUEUE_PAUSE),
+            SendError::Accept(AcceptError::Strangers { wait, .. }) => Some(wait.as_secs() + 1),
             SendError::Fetch(e) if e.is_local() => Some(10),
             _ => None,
         }
@@ -91,9 +99,22 @@ pub(super) fn spool_status(error: &SpoolError) -> StatusCode {
 }
 
 /// A recipient whose JID is known.
+#[derive(Clone, Debug)]
 pub(super) struct Target {
     jid: String,
     checked: bool,
+}
+
+impl Target {
+    /// The number or group without WhatsApp's server name where it is a number.
+    pub(super) fn plain(&self) -> &str {
+        self.jid.strip_suffix("@s.whatsapp.net").unwrap_or(&self.jid)
+    }
+
+    /// The JID.
+    pub(super) fn jid(&self) -> &str {
+        &self.jid
+    }
 }
 
 impl Shared {
@@ -106,7 +127,19 @@ impl Shared {
         text: &str,
         check: bool,
     ) -> Result<Target, SendError> {
-        let recipient = phone::recipient(text, &self.country_code)
+        self.target_in(session, field, text, check, &self.country_code).await
+    }
+
+    /// As [`Shared::target`], with another country code.
+    pub(super) async fn target_in(
+        &self,
+        session: &Session,
+        field: &'static str,
+        text: &str,
+        check: bool,
+        country_code: &str,
+    ) -> Result<Target, SendError> {
+        let recipient = phone::recipient(text, country_code)
             .map_err(|e| SendError::Field { field, reason: e.to_string() })?;
         if !session.snapshot().paired {
             return Err(SendError::NotPaired);
@@ -130,6 +163,58 @@ impl Shared {
         }
     }
 
+    /// Whom one of many messages goes to: not asked for now, because that would take a question per number, but before
+    /// the message is sent.
+    pub(super) fn target_unchecked(
+        &self,
+        session: &Session,
+        field: &'static str,
+        text: &str,
+        country_code: &str,
+    ) -> Result<Target, SendError> {
+        let recipient = phone::recipient(text, country_code)
+            .map_err(|e| SendError::Field { field, reason: e.to_string() })?;
+        if !session.snapshot().paired {
+            return Err(SendError::NotPaired);
+        }
+        Ok(match recipient {
+            Recipient::Jid(jid) => Target { jid, checked: true },
+            Recipient::Number(number) => Target { jid: format!("{number}@s.whatsapp.net"), checked: false },
+        })
+    }
+
+    /// The message of `session` that a caller wants to answer, by its WhatsApp id.
+    pub(super) fn quote(&self, session: &Session, id: &str) -> Result<Quoted, SendError> {
+        let id = id.trim();
+        let known = self.outbox.find(id).map_err(AcceptError::Store)?;
+        let own = known.filter(|message| message.session_no == session.no());
+        Ok(match own {
+            Some(message) => Quoted {
+                id: message.message_id.clone(),
+                from_me: true,
+                author: None,
+                text: message.content.text().map(str::to_owned),
+            },
+            None => Quoted { id: id.to_owned(), from_me: false, author: None, text: None },
+        })
+    }
+
+    /// Puts several messages into the outbox, all or none.
+    pub(super) async fn accept_all(
+        &self,
+        session: &Session,
+        drafts: Vec<(Target, Body, Options)>,
+        reference: Option<Reference>,
+    ) -> Result<Batch, SendError> {
+        let draft = |(to, body, options): (Target, Body, Options)| Draft {
+            to: to.jid,
+            checked: to.checked,
+            body,
+            options,
+        };
+        Ok(self.outbox.accept_batch(session, drafts.into_iter().map(draft).collect(), reference).await?)
+    }
+
     /// Puts a message into the outbox.
     pub(super) async fn accept(
         &self,
@@ -142,6 +227,32 @@ impl Shared {
             .accept(session, Draft { to: to.jid, checked: to.checked, body, options: Options::default() })
             .await?)
     }
+}
+
+/// A poll's question and options: at most 12 different ones of 100 characters, as WhatsApp's own apps allow.
+pub(super) fn poll(
+    name: String,
+    options: Vec<String>,
+    single: bool,
+    fields: (&'static str, &'static str),
+) -> Result<Content, SendError> {
+    let (name_field, options_field) = fields;
+    check_text(name_field, &name, 255)?;
+    let wrong = |reason: String| SendError::Field { field: options_field, reason };
+    let options: Vec<String> =
+        options.into_iter().map(|o| o.trim().to_owned()).filter(|o| !o.is_empty()).collect();
+    if !(2..=12).contains(&options.len()) {
+        return Err(wrong(format!("has {} options; a poll takes 2 to 12", options.len())));
+    }
+    for (index, option) in options.iter().enumerate() {
+        check_text(options_field, option, 100)?;
+        if options[..index].contains(option) {
+            return Err(wrong(format!("has the same option twice, number {}", index + 1)));
+        }
+    }
+    let selectable = if single { 1 } else { u32::try_from(options.len()).unwrap_or(12) };
+    let secret = hex::encode(ids::random::<32>());
+    Ok(Content::Poll { name, options, selectable, secret })
 }
 
 /// Checks a text's length in characters.

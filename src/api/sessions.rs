@@ -8,7 +8,7 @@ use axum::Json;
 use axum::Router;
 use axum::extract::multipart::{MultipartError, MultipartRejection};
 use axum::extract::rejection::PathRejection;
-use axum::extract::{DefaultBodyLimit, FromRequest, Multipart, Path, Request, State};
+use axum::extract::{DefaultBodyLimit, Path, Request, State};
 use axum::http::header::RETRY_AFTER;
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -16,16 +16,22 @@ use axum::routing::{get, post};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use chrono::{DateTime, SecondsFormat, Utc};
+use futures_util::TryStreamExt;
 use serde_json::{Map, Value, json};
 
 use super::keys::{Caller, Denied};
 use super::params::{self, ParamError, Params};
+use super::parts::Parts;
 use super::send::{MAX_CAPTION, SendError, check_text, spool_status};
+use super::serve::Cut;
 use super::{Api, Shared, header_key, peer, phone, qr};
 use crate::media::{self, Fetched, MAX_MEDIA};
 use crate::outbox::Body;
 use crate::session::registry::{PairCodeError, RegistryError};
 use crate::session::{Session, Snapshot, Status};
+
+mod checker;
+mod tokens;
 
 /// Longest message of this dialect, in characters.
 const MAX_MESSAGE: usize = 4_096;
@@ -44,6 +50,8 @@ pub(super) fn routes() -> Router<Api> {
         .route("/api/sessions/{id}/pair-code", post(pair_code))
         .route("/api/sessions/{id}/reconnect", post(reconnect))
         .route("/api/sessions/{id}/send", post(send))
+        .route("/api/sessions/{id}/tokens", post(tokens::create))
+        .route("/api/number-checker", post(checker::check))
         .route("/api/sessions/{id}/send-media", post(send_media).layer(DefaultBodyLimit::max(UPLOAD_BODY)))
 }
 
@@ -117,7 +125,24 @@ fn authenticate(api: &Shared, headers: &HeaderMap, request: &Request) -> Result<
                 "Too many wrong keys from this address; wait and try again",
             )
         },
+        Denied::Limited(wait) => Failure {
+            retry_after: Some(wait.as_secs() + 1),
+            ..Failure::new(
+                StatusCode::TOO_MANY_REQUESTS,
+                "This key made too many requests; wait and try again",
+            )
+        },
     })
+}
+
+/// A device token uses its session; to make and remove sessions and tokens is the account's business.
+fn not_a_token(caller: &Caller) -> Result<(), Failure> {
+    match &caller.rules.session {
+        None => Ok(()),
+        Some(_) => {
+            Err(Failure::new(StatusCode::FORBIDDEN, "A device token cannot do this; use the account's key"))
+        }
+    }
 }
 
 /// A session's id as the path has it; not one of ours if it is not even text.
@@ -130,7 +155,7 @@ fn own_session(api: &Shared, caller: &Caller, id: &Id) -> Result<Session, Failur
         .ok()
         .and_then(|Path(id)| api.registry.get(id))
         .ok_or_else(|| Failure::new(StatusCode::NOT_FOUND, "Session not found; check the session id"))?;
-    if caller.may_use(session.owner()) {
+    if caller.may_use_session(&session) {
         Ok(session)
     } else {
         Err(Failure::new(StatusCode::FORBIDDEN, "This session belongs to another account"))
@@ -144,7 +169,7 @@ fn iso(at: SystemTime) -> String {
 async fn counts(State(api): State<Api>, request: Request) -> Result<Response, Failure> {
     let caller = caller(&api, &request)?;
     let (mut total, mut connected, mut connecting, mut qr, mut disconnected) = (0, 0, 0, 0, 0);
-    for session in api.registry.list().iter().filter(|s| caller.may_use(s.owner())) {
+    for session in api.registry.list().iter().filter(|s| caller.may_use_session(s)) {
         total += 1;
         match session.snapshot().status {
             Status::Connected => connected += 1,
@@ -162,7 +187,7 @@ async fn counts(State(api): State<Api>, request: Request) -> Result<Response, Fa
         .is_some_and(|q| q.split('&').any(|pair| matches!(pair, "list=1" | "list=true")));
     if wants_list {
         let sessions: Vec<Value> =
-            api.registry.list().iter().filter(|s| caller.may_use(s.owner())).map(describe).collect();
+            api.registry.list().iter().filter(|s| caller.may_use_session(s)).map(describe).collect();
         body["sessions"] = Value::Array(sessions);
     }
     Ok(Json(body).into_response())
@@ -190,6 +215,7 @@ fn describe(session: &Session) -> Value {
 
 async fn create(State(api): State<Api>, request: Request) -> Result<Response, Failure> {
     let caller = caller(&api, &request)?;
+    not_a_token(&caller)?;
     let name = Params::read(request).await?.required("sessionName")?;
     let session = api.registry.create(&name, &caller.account).await?;
     let body = json!({"success": true, "sessionId": session.id(), "message": "Session created successfully"});
@@ -205,6 +231,7 @@ async fn show(State(api): State<Api>, id: Id, request: Request) -> Result<Respon
 async fn delete(State(api): State<Api>, id: Id, request: Request) -> Result<Response, Failure> {
     let caller = caller(&api, &request)?;
     let session = own_session(&api, &caller, &id)?;
+    not_a_token(&caller)?;
     api.registry.delete(session.id()).await?;
     Ok(Json(json!({"success": true, "message": "Session deleted successfully"})).into_response())
 }
@@ -310,10 +337,10 @@ async fn send(State(api): State<Api>, id: Id, request: Request) -> Result<Respon
 async fn send_media(State(api): State<Api>, id: Id, request: Request) -> Result<Response, Failure> {
     let caller = caller(&api, &request)?;
     let session = own_session(&api, &caller, &id)?;
-    let multipart = Multipart::from_request(request, &()).await.map_err(|e: MultipartRejection| {
+    let parts = Parts::of(request).await.map_err(|e: MultipartRejection| {
         Failure::bad_request(format!("multipart/form-data is expected: {}", e.body_text()))
     })?;
-    let (to, caption, file) = read_upload(&api, multipart).await?;
+    let (to, caption, file) = read_upload(&api, parts).await?;
     let (Some(to), Some(file)) = (to, file) else {
         return Err(Failure::bad_request("Phone number and media are required"));
     };
@@ -332,19 +359,24 @@ async fn send_media(State(api): State<Api>, id: Id, request: Request) -> Result<
 /// The text fields, and the file streamed to disk.
 async fn read_upload(
     api: &Shared,
-    mut multipart: Multipart,
+    mut parts: Parts,
 ) -> Result<(Option<String>, Option<String>, Option<Fetched>), Failure> {
     let broken = |e: MultipartError| match params::multipart_error(&e, UPLOAD_BODY) {
         ParamError::TooLarge(_) => Failure::new(StatusCode::PAYLOAD_TOO_LARGE, "media is larger than 50 MB"),
         e => e.into(),
     };
     let (mut to, mut caption, mut file) = (None, None, None);
-    while let Some(field) = multipart.next_field().await.map_err(broken)? {
+    while let Some(field) = parts.next().await.map_err(broken)? {
         match field.name() {
             Some("media") => {
                 let filename = field.file_name().map(str::to_owned);
-                let taken = api.spool.from_stream(field, filename, MAX_MEDIA).await;
-                file = Some(taken.map_err(|e| Failure::new(spool_status(&e), format!("media: {e}")))?);
+                let mut cut = None;
+                let stream = field.inspect_err(|e| cut = Cut::of(e));
+                let taken = api.spool.from_stream(stream, filename, MAX_MEDIA).await;
+                file = Some(taken.map_err(|e| match cut {
+                    Some(Cut::Slow) => ParamError::Slow.into(),
+                    _ => Failure::new(spool_status(&e), format!("media: {e}")),
+                })?);
             }
             Some(name @ ("to" | "message")) => {
                 let name = name.to_owned();
@@ -360,7 +392,10 @@ async fn read_upload(
                 let text = Some(text).filter(|t| !t.trim().is_empty());
                 if name == "to" { to = text } else { caption = text }
             }
-            _ => {}
+            _ => {
+                let mut field = field;
+                while field.chunk().await.map_err(broken)?.is_some() {}
+            }
         }
     }
     Ok((to, caption, file))

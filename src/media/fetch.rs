@@ -276,6 +276,26 @@ fn agent(policy: &FetchPolicy) -> Agent {
     )
 }
 
+/// An agent for calls that are no downloads, such as webhooks: it reaches the same addresses and no others.
+pub(crate) fn guarded(config: Config, policy: &FetchPolicy) -> Agent {
+    let guard = Guard { allow: policy.allow_private.clone(), inner: DefaultResolver::default() };
+    Agent::with_parts(config, DefaultConnector::default(), guard)
+}
+
+/// Checks a link that is to be called later: its form, and its address where that is written in it. A host's name is
+/// looked up, and its addresses checked, at each call.
+pub(crate) fn check_link(text: &str, policy: &FetchPolicy) -> Result<String, FetchError> {
+    let uri = url::parse(text)?;
+    let host = uri.host().unwrap_or_default();
+    if let Ok(ip) = host.trim_start_matches('[').trim_end_matches(']').parse::<std::net::IpAddr>()
+        && !policy.allow_private.iter().any(|block| block.contains(ip))
+        && let Some(kind) = address::forbidden(ip)
+    {
+        return Err(FetchError::Forbidden { host: host.to_owned(), kind });
+    }
+    Ok(uri.to_string())
+}
+
 /// Looks hosts up and keeps only the addresses that may be fetched from. The connector gets no other ones, so a name
 /// that resolves differently the second time gains nothing.
 #[derive(Debug)]

@@ -15,6 +15,7 @@ mod url;
 pub use address::{Cidr, CidrError, forbidden};
 pub use dimensions::dimensions;
 pub use fetch::{FetchError, FetchPolicy, fetch};
+pub(crate) use fetch::{check_link, guarded};
 pub use kind::{KindError, MediaKind, MediaType, kind_of};
 pub use sniff::{Sniffed, sniff, sniff_head};
 pub use spool::{Fetched, Spool, SpoolError, SpoolWriter, Stored};

@@ -421,6 +421,14 @@ pub struct Stored {
 }
 
 impl Fetched {
+    /// Gives it the name that the caller wants shown, made safe and completed with an extension. A name of which
+    /// nothing is left changes nothing.
+    pub fn rename(&mut self, name: &str) {
+        if let Some(name) = name::clean(name) {
+            self.filename = name::complete(Some(name), self.extension);
+        }
+    }
+
     /// Moves the file to `media/<id>` and returns once file and folder are on the disk, so that a message accepted
     /// after it has its media whatever happens.
     ///

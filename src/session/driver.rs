@@ -4,8 +4,8 @@
 //! decide a session's life into one, receipts into another (so that a flood of receipts cannot push out a log-out), and
 //! acks straight to whoever waits for them.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -13,15 +13,16 @@ use tokio::task::JoinHandle;
 use wacore::store::device::DevicePropsOverride;
 use wacore::store::error::StoreError;
 use wacore::types::events::{ConnectFailureReason, Event, EventHandler, EventInterest, EventKind};
-use wacore::types::presence::ReceiptType;
 use whatsapp_rust::bot::Bot;
 use whatsapp_rust::transport::TokioWebSocketTransportFactory;
 use whatsapp_rust::{CacheConfig, CacheEntryConfig, Client, RawNodeLease, TokioRuntime};
 
+use super::ReceiptEvent;
 use super::acks::{Ack, Acks};
 use super::http::WhatsAppHttp;
+use super::inbound::{self, Inbound};
 use super::transport::{LateClient, Sockets};
-use super::{ReceiptEvent, ReceiptKind};
+use crate::inbox::{Inbox, Origin};
 use crate::store::account::AccountStore;
 
 /// Prekeys kept at the server. whatsapp-rust's 812 are written to flash at every pairing; an office's box meets far
@@ -69,6 +70,8 @@ pub struct ClientSetup {
     pub whatsapp_url: Option<String>,
     /// The HTTP client for media.
     pub http: WhatsAppHttp,
+    /// Where events go.
+    pub inbox: Inbox,
 }
 
 /// A running client.
@@ -86,18 +89,22 @@ impl Run {
         signals: mpsc::Sender<Signal>,
         receipts: mpsc::Sender<ReceiptEvent>,
         acks: Acks,
-        session_no: u32,
+        origin: Origin,
     ) -> Result<Run, String> {
         let mut transport = TokioWebSocketTransportFactory::new();
         if let Some(url) = &setup.whatsapp_url {
             transport = transport.with_url(url.clone());
         }
+        let session_no = origin.session_no;
+        let inbound = Inbound::new(setup.inbox.clone(), account.clone(), origin);
         let late_client = LateClient::default();
         let transport = Sockets { inner: transport, client: Arc::clone(&late_client) };
         let tap = Tap {
             signals: signals.clone(),
             receipts,
             acks: acks.clone(),
+            inbound: inbound.clone(),
+            client: Arc::clone(&late_client),
             session_no,
             dropped: AtomicU64::new(0),
         };
@@ -111,6 +118,7 @@ impl Run {
             .with_wanted_pre_key_count(PREKEYS)
             .with_cache_config(caches(account))
             .with_event_handler(tap)
+            .with_inbound_durability_hook(inbound)
             .skip_history_sync()
             .build()
             .await
@@ -185,6 +193,9 @@ struct Tap {
     signals: mpsc::Sender<Signal>,
     receipts: mpsc::Sender<ReceiptEvent>,
     acks: Acks,
+    inbound: Inbound,
+    /// Weak, because the client holds this.
+    client: LateClient,
     session_no: u32,
     dropped: AtomicU64,
 }
@@ -212,15 +223,8 @@ impl EventHandler for Tap {
                 self.acks.resolve(&ack.id, outcome);
             }
             Event::Receipt(receipt) => {
-                let kind = match receipt.r#type {
-                    ReceiptType::Delivered | ReceiptType::Inactive => ReceiptKind::Delivered,
-                    ReceiptType::Read => ReceiptKind::Read,
-                    ReceiptType::Played => ReceiptKind::Played,
-                    _ => return,
-                };
-                if receipt.source.is_from_me {
-                    return;
-                }
+                let Some(kind) = inbound::receipt_kind(receipt) else { return };
+                self.inbound.receipt(receipt, kind);
                 let event = ReceiptEvent {
                     session_no: self.session_no,
                     kind,
@@ -237,6 +241,12 @@ impl EventHandler for Tap {
                     }
                 }
             }
+            Event::Messages(batch) => {
+                if let Some(client) = self.client.get().and_then(Weak::upgrade) {
+                    self.inbound.unhooked(&client, batch);
+                }
+            }
+            Event::GroupUpdate(update) => self.inbound.group(update),
             Event::PairingQrCode(qr) => self.tell(Signal::Qr { code: qr.code.clone(), ttl: qr.timeout }),
             Event::PairingQrCodesExhausted(codes) => {
                 self.tell(Signal::QrExhausted { code_open: !codes.disconnected });
@@ -279,6 +289,8 @@ impl EventHandler for Tap {
         EventInterest::of(&[
             EventKind::ServerAck,
             EventKind::Receipt,
+            EventKind::Messages,
+            EventKind::GroupUpdate,
             EventKind::PairingQrCode,
             EventKind::PairingQrCodesExhausted,
             EventKind::PairingCode,

@@ -274,6 +274,9 @@ impl Registry {
             log::error!("session {no}: its task failed while it was deleted: {e}");
         }
         record::delete(&self.shared.store, no).await?;
+        if let Err(e) = self.shared.setup.inbox.forget_session(no).await {
+            log::warn!("session {no}: who wrote to it is still remembered: {e}");
+        }
         // Told last: whoever hears of it finds no record any more, and knows that it is not a shutdown.
         self.shared.changes.send_modify(|n| *n += 1);
         Ok(true)

@@ -10,11 +10,11 @@ use whatsapp_rust::{Client, NodeFilter};
 
 use super::acks::Acks;
 use super::driver::{ClientSetup, Run, Signal, save_device};
-use super::network;
 use super::record::{self, SessionRecord};
 use super::registry::PairCodeError;
 use super::state::{Effect, Event, Phase, State};
 use super::{PairingCode, Reason, ReceiptEvent, Snapshot, Status, Versions};
+use super::{inbound, network};
 use crate::clock::now_ms;
 use crate::ids;
 use crate::store::account::{AccountId, AccountStore};
@@ -342,6 +342,7 @@ impl Supervisor {
         }
         let after = (self.state.status(), self.state.reason.clone());
         if after != before {
+            inbound::state_changed(&self.setup.inbox, &self.record, after.0, &after.1);
             match after {
                 (status, Reason::None) => log::info!("session {}: {}", self.record.no, status.as_str()),
                 (status, reason) => {
@@ -377,7 +378,7 @@ impl Supervisor {
                     self.signals.0.clone(),
                     self.receipts.clone(),
                     self.acks.clone(),
-                    self.record.no,
+                    inbound::origin(&self.record),
                 );
                 match run.await {
                     Ok(run) => self.run = Some(run),

@@ -2,6 +2,8 @@
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its own part of this")]
 #![allow(clippy::unwrap_used, reason = "helpers of tests, outside the functions that clippy knows as tests")]
 
+pub mod files;
+
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -106,6 +108,12 @@ impl Office {
         let gateway = Gateway::start(&config).await.unwrap();
         let key = gateway.keys().create("test", DEFAULT_ACCOUNT, false).await.unwrap();
         Office { sim, gateway, key, config, folder }
+    }
+
+    /// A device token of this session, made as an application would.
+    pub async fn token(&self, session: &Session) -> String {
+        let answer = self.call("POST", &format!("/api/sessions/{}/tokens", session.id()), None).await;
+        answer.json()["token"].as_str().unwrap_or_else(|| panic!("{answer:?}")).to_owned()
     }
 
     /// A session that the office's phone has paired.

@@ -233,6 +233,16 @@ impl Sim {
         self.inner.server.send(number, to, &message)
     }
 
+    /// The phone sends any message: a poll, a vote, a reaction, an edit; `to` as with [`send_text`](Self::send_text).
+    /// Returns the message id.
+    ///
+    /// # Errors
+    ///
+    /// As `send_text`.
+    pub async fn send(&self, number: &str, to: &str, message: &wa::Message) -> Result<String, SimError> {
+        self.inner.server.send(number, to, message)
+    }
+
     /// The phone encrypts and uploads a file and sends it; `to` as with [`send_text`](Self::send_text). Returns the
     /// message id.
     ///

@@ -1,0 +1,112 @@
+//! Single messages after they were accepted, and typing.
+
+use std::time::Duration;
+
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use serde_json::{Value, json};
+use tokio::sync::Semaphore;
+
+use super::device::endpoint;
+use super::{Failure, answer, disconnected, enter, failed, session};
+use crate::api::keys::Caller;
+use crate::api::params::{ParamError, Params};
+use crate::api::{Api, Shared};
+use crate::clock::now_ms;
+use crate::outbox::{Cancelled, Message, Progress};
+
+/// Longest time of typing, in seconds.
+const MAX_TYPING: i64 = 60;
+/// Signs of typing that are waiting to be taken back. Beyond it they end by themselves, after some 25 s.
+static TYPING: Semaphore = Semaphore::const_new(64);
+
+endpoint!(delete, cancel);
+endpoint!(status, show);
+endpoint!(typing, show_typing);
+
+/// The caller's message with the number in `id`.
+fn message(api: &Shared, caller: &Caller, params: &Params) -> Result<Message, Failure> {
+    let unknown = || Failure::new(StatusCode::NOT_FOUND, "invalid message id");
+    let id = params.required("id")?;
+    let seq = id.trim().parse::<u64>().map_err(|_| unknown())?;
+    let message = api.outbox.find_seq(seq)?.ok_or_else(unknown)?;
+    let session = api.registry.by_no(message.session_no).filter(|session| caller.may_use_session(session));
+    session.map(|_| message).ok_or_else(unknown)
+}
+
+fn word(api: &Shared, message: &Message) -> &'static str {
+    match message.progress {
+        Progress::Sent | Progress::Delivered | Progress::Read => "sent",
+        Progress::Pending if message.not_before_ms.is_some_and(|at| at > now_ms()) => "waiting",
+        Progress::Pending if api.outbox.is_sending(message) => "processing",
+        Progress::Pending => "pending",
+        Progress::Failed if message.error.as_deref().is_some_and(|e| e.starts_with("not sent within")) => {
+            "expired"
+        }
+        Progress::Failed => "invalid",
+    }
+}
+
+async fn show(api: &Shared, caller: &Caller, params: &Params) -> Result<Value, Failure> {
+    let message = message(api, caller, params)?;
+    Ok(json!({
+        "status": true,
+        "id": message.seq,
+        "message_status": word(api, &message),
+        "reason": message.error,
+    }))
+}
+
+async fn cancel(api: &Shared, caller: &Caller, params: &Params) -> Result<Value, Failure> {
+    let message = message(api, caller, params)?;
+    let seq = message.seq;
+    let held = |status: &str| {
+        Err(Failure::new(StatusCode::CONFLICT, format!("cannot delete message with status {status}")))
+    };
+    match api.outbox.cancel(seq).await? {
+        Cancelled::Done => {
+            Ok(json!({"status": true, "detail": format!("message {seq} successfully deleted")}))
+        }
+        Cancelled::Unknown => Err(Failure::new(StatusCode::NOT_FOUND, "invalid message id")),
+        Cancelled::Sending => held("processing"),
+        Cancelled::Finished(_) => held(word(api, &api.outbox.find_seq(seq)?.unwrap_or(message))),
+    }
+}
+
+async fn show_typing(api: &Shared, caller: &Caller, params: &Params) -> Result<Value, Failure> {
+    let session = session(api, caller, params)?;
+    let target = params.required("target")?;
+    let duration = params.integer("duration")?.unwrap_or(0);
+    if !(0..=MAX_TYPING).contains(&duration) {
+        let reason = format!("must be a number of seconds from 0 to {MAX_TYPING}");
+        return Err(ParamError::Value { field: "duration", reason }.into());
+    }
+    let stop = params.flag("stop")?;
+    let client = session.client().ok_or_else(disconnected)?;
+    let target = api.target(&session, "target", &target, true).await.map_err(|e| failed(&session, e))?;
+    let jid = target
+        .jid()
+        .parse::<whatsapp_rust::Jid>()
+        .map_err(|_| ParamError::Value { field: "target", reason: "is not a chat".into() })?;
+    let sent = if stop {
+        client.chatstate().send_paused(&jid).await
+    } else {
+        client.chatstate().send_composing(&jid).await
+    };
+    sent.map_err(|e| Failure::new(StatusCode::BAD_GATEWAY, e.to_string()))?;
+    if !stop
+        && duration > 0
+        && let Ok(permit) = TYPING.try_acquire()
+    {
+        tokio::spawn(async move {
+            tokio::time::sleep(Duration::from_secs(u64::try_from(duration).unwrap_or(0))).await;
+            if let Err(e) = client.chatstate().send_paused(&jid).await {
+                log::debug!("the end of typing was not shown: {e}");
+            }
+            drop(permit);
+        });
+    }
+    let detail = if stop { "typing stopped" } else { "typing" };
+    Ok(json!({"status": true, "detail": detail}))
+}

@@ -1,0 +1,135 @@
+//! Dialect 1, `mpwa`: the key is a parameter, everything is GET or POST in any form.
+//!
+//! `{"status":true,"msg":"Message sent successfully!"}`, and `{"status":false,"msg":"…"}` where something is wrong.
+
+mod devices;
+mod macros;
+mod send;
+
+use std::net::IpAddr;
+
+use axum::Json;
+use axum::Router;
+use axum::extract::Request;
+use axum::http::header::RETRY_AFTER;
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodRouter, get};
+use serde_json::json;
+
+use super::keys::{Caller, Denied};
+use super::params::{ParamError, Params};
+use super::send::SendError;
+use super::{Api, Shared, peer, phone};
+use crate::session::Session;
+use crate::store::StoreError;
+
+pub(super) fn routes() -> Router<Api> {
+    fn both<H, T>(handler: H) -> MethodRouter<Api>
+    where
+        H: axum::handler::Handler<T, Api> + Clone,
+        T: 'static,
+    {
+        get(handler.clone()).post(handler).head(super::no_head)
+    }
+    Router::new()
+        .route("/send-message", both(send::message))
+        .route("/send-media", both(send::media))
+        .route("/send-poll", both(send::poll))
+        .route("/send-location", both(send::location))
+        .route("/send-vcard", both(send::vcard))
+        .route("/send-sticker", both(send::sticker))
+        .route("/send-button", both(send::button))
+        .route("/send-list", both(send::list))
+        .route("/check-number", both(devices::check_number))
+        .route("/generate-qr", both(devices::generate_qr))
+        .route("/info-devices", both(devices::info))
+        .route("/logout-device", both(devices::log_out))
+        .route("/delete-device", both(devices::delete))
+}
+
+/// What this dialect answers when something is wrong.
+struct Failure {
+    status: StatusCode,
+    msg: String,
+    retry_after: Option<u64>,
+}
+
+impl Failure {
+    fn new(status: StatusCode, msg: impl Into<String>) -> Failure {
+        Failure { status, msg: msg.into(), retry_after: None }
+    }
+}
+
+impl From<ParamError> for Failure {
+    fn from(error: ParamError) -> Failure {
+        Failure::new(error.status(), format!("Invalid parameters! {error}"))
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Failure {
+        log::error!("dialect mpwa: {error}");
+        Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "The store failed; look at the gateway's log")
+    }
+}
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        let mut response = (self.status, Json(json!({"status": false, "msg": self.msg}))).into_response();
+        if let Some(seconds) = self.retry_after {
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response
+    }
+}
+
+const WRONG_KEY: &str = "Invalid api_key or sender,please check again";
+
+fn caller(api: &Shared, params: &Params, from: IpAddr) -> Result<Caller, Failure> {
+    let key = params.text("api_key")?;
+    let later = |wait: std::time::Duration, msg: &str| Failure {
+        retry_after: Some(wait.as_secs() + 1),
+        ..Failure::new(StatusCode::TOO_MANY_REQUESTS, msg)
+    };
+    api.authenticate(key.as_deref(), from).map_err(|denied| match denied {
+        Denied::Missing | Denied::Wrong => Failure::new(StatusCode::UNAUTHORIZED, WRONG_KEY),
+        Denied::TooMany(wait) => later(wait, "Too many wrong keys from this address; wait and try again"),
+        Denied::Limited(wait) => later(wait, "This api_key made too many requests; wait and try again"),
+    })
+}
+
+/// The session that `sender` names, if the key may use it.
+fn sender(api: &Shared, params: &Params, from: IpAddr) -> Result<(Caller, Session), Failure> {
+    let caller = caller(api, params, from)?;
+    let sender = params.required("sender")?;
+    let number = phone::number(&sender, &api.country_code)
+        .map_err(|e| ParamError::Value { field: "sender", reason: e.to_string() })?;
+    // Another account's device is answered like one that does not exist: the dialect has one message for both.
+    let session = api
+        .registry
+        .by_number(&number, |session| caller.may_use_session(session))
+        .ok_or_else(|| Failure::new(StatusCode::NOT_FOUND, WRONG_KEY))?;
+    Ok((caller, session))
+}
+
+fn failed(session: &Session, error: SendError) -> Failure {
+    error.log(session);
+    let msg = match &error {
+        SendError::NotPaired => {
+            "Failed to send message! The device is not connected; scan its QR code first".to_owned()
+        }
+        SendError::Unregistered { .. } => {
+            "Failed to send message! number: the phone number is not registered on WhatsApp".to_owned()
+        }
+        SendError::Field { .. } | SendError::Kind(_) => format!("Invalid parameters! {error}"),
+        _ => format!("Failed to send message! {error}"),
+    };
+    Failure { retry_after: error.retry_after(), ..Failure::new(error.status(), msg) }
+}
+
+/// The parameters, and who sent them.
+async fn read(request: Request) -> Result<(Params, IpAddr), Failure> {
+    let from = peer(&request);
+    Ok((Params::read(request).await?, from))
+}

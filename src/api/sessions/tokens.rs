@@ -1,0 +1,35 @@
+//! Device tokens: keys for one session.
+
+use axum::Json;
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use serde_json::json;
+
+use super::{Failure, Id, caller, not_a_token, own_session};
+use crate::api::Api;
+use crate::api::keys::{KeyError, KeyRules};
+use crate::api::params::Params;
+
+/// Makes a token for a session. The answer is the only place where it is ever shown.
+pub(super) async fn create(State(api): State<Api>, id: Id, request: Request) -> Result<Response, Failure> {
+    let caller = caller(&api, &request)?;
+    let session = own_session(&api, &caller, &id)?;
+    not_a_token(&caller)?;
+    let params = Params::read(request).await?;
+    let name = params.text("name")?.unwrap_or_else(|| session.name().chars().take(60).collect());
+    let rules = KeyRules {
+        session: Some(session.id().to_owned()),
+        fonnte_always_200: params.flag("fonnte_always_200")?,
+        ..KeyRules::default()
+    };
+    let token = api.keys.create_with(&name, session.owner(), false, rules).await.map_err(|e| match e {
+        KeyError::TooMany => Failure::new(StatusCode::CONFLICT, e.to_string()),
+        KeyError::Store(e) => {
+            log::error!("a token could not be stored: {e}");
+            Failure::new(StatusCode::INTERNAL_SERVER_ERROR, e.to_string())
+        }
+        e => Failure::bad_request(e.to_string()),
+    })?;
+    Ok(Json(json!({"success": true, "token": token})).into_response())
+}

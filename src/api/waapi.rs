@@ -1,0 +1,217 @@
+//! Dialect 2, `waapi`: JSON with `Authorization: Bearer`, answers with the WhatsApp message id.
+//!
+//! `{"success":true,…}`, and `{"error":"…"}` where something is wrong.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use axum::Json;
+use axum::Router;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, Request, State};
+use axum::http::header::RETRY_AFTER;
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use serde_json::{Value, json};
+
+use super::access::{NoSession, authorization, header_key};
+use super::groups::{self, GroupsError};
+use super::keys::{Caller, Denied};
+use super::params::{ParamError, Params};
+use super::send::{MAX_CAPTION, MAX_TEXT, SendError, Target, check_text};
+use super::{Api, Shared, peer};
+use crate::media::{self, MediaType};
+use crate::outbox::{Accepted, Body};
+use crate::session::{Session, Status};
+use crate::store::StoreError;
+
+pub(super) fn routes() -> Router<Api> {
+    Router::new()
+        .route("/api/send-media", post(send_media))
+        .route("/api/status", get(status))
+        .route("/api/devices/{id}/wa-groups", get(wa_groups))
+}
+
+/// What this dialect answers when something is wrong.
+pub(super) struct Failure {
+    status: StatusCode,
+    error: String,
+    retry_after: Option<u64>,
+}
+
+impl Failure {
+    fn new(status: StatusCode, error: impl Into<String>) -> Failure {
+        Failure { status, error: error.into(), retry_after: None }
+    }
+}
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        let mut response = (self.status, Json(json!({"error": self.error}))).into_response();
+        if let Some(seconds) = self.retry_after {
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response
+    }
+}
+
+impl From<ParamError> for Failure {
+    fn from(error: ParamError) -> Failure {
+        Failure::new(error.status(), error.to_string())
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Failure {
+        log::error!("dialect waapi: {error}");
+        Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error")
+    }
+}
+
+impl From<NoSession> for Failure {
+    fn from(error: NoSession) -> Failure {
+        let status = match error {
+            NoSession::Foreign => StatusCode::FORBIDDEN,
+            NoSession::Unknown => StatusCode::NOT_FOUND,
+            NoSession::None | NoSession::Several => StatusCode::BAD_REQUEST,
+        };
+        Failure::new(status, error.to_string())
+    }
+}
+
+fn caller(api: &Shared, headers: &HeaderMap, from: IpAddr) -> Result<Caller, Failure> {
+    let later = |wait: Duration, error: &str| Failure {
+        retry_after: Some(wait.as_secs() + 1),
+        ..Failure::new(StatusCode::TOO_MANY_REQUESTS, error)
+    };
+    let key = authorization(headers).or_else(|| header_key(headers));
+    api.authenticate(key, from).map_err(|denied| match denied {
+        Denied::Missing | Denied::Wrong => {
+            Failure::new(StatusCode::UNAUTHORIZED, "Unauthorized: Invalid API Key.")
+        }
+        Denied::TooMany(wait) => later(wait, "Too many wrong keys from this address; wait and try again"),
+        Denied::Limited(wait) => later(wait, "This key made too many requests; wait and try again"),
+    })
+}
+
+fn failed(session: &Session, error: SendError) -> Failure {
+    error.log(session);
+    match error {
+        SendError::NotPaired => not_connected(),
+        error if error.status().is_client_error() => {
+            Failure { retry_after: error.retry_after(), ..Failure::new(error.status(), error.to_string()) }
+        }
+        error => Failure::new(error.status(), format!("Failed to send message: {error}")),
+    }
+}
+
+fn not_connected() -> Failure {
+    Failure::new(StatusCode::SERVICE_UNAVAILABLE, "Failed to send message: Device is not connected")
+}
+
+/// The session, the recipient, and the parameters of a request to send.
+async fn enter(api: &Shared, request: Request) -> Result<(Session, String, Params), Failure> {
+    let caller = caller(api, request.headers(), peer(&request))?;
+    let params = Params::read(request).await?;
+    let session = api.session_for(&caller, params.text("deviceId")?.as_deref())?;
+    let to = params.required("to")?;
+    if session.snapshot().status != Status::Connected {
+        return Err(not_connected());
+    }
+    Ok((session, to, params))
+}
+
+fn sent(accepted: &Accepted, to: &Target, message: &str) -> Response {
+    let body = json!({
+        "success": true,
+        "message": message,
+        "id": accepted.message_id,
+        "to": to.plain(),
+        "timestamp": accepted.accepted_at_ms / 1000,
+    });
+    Json(body).into_response()
+}
+
+/// `POST /api/send-message` with `Authorization`; with `X-API-Key` it is dialect 3's.
+pub(super) async fn send_message(api: &Shared, request: Request) -> Result<Response, Failure> {
+    let (session, to, params) = enter(api, request).await?;
+    let message = params.required("message")?;
+    let result = async {
+        check_text("message", &message, MAX_TEXT)?;
+        let target = api.target(&session, "to", &to, true).await?;
+        Ok((api.accept(&session, target.clone(), Body::Text(message)).await?, target))
+    };
+    let (accepted, target) = result.await.map_err(|e| failed(&session, e))?;
+    Ok(sent(&accepted, &target, "Message dispatched successfully"))
+}
+
+async fn send_media(State(api): State<Api>, request: Request) -> Result<Response, Failure> {
+    let (session, to, params) = enter(&api, request).await?;
+    let url = params.required("url")?;
+    let caption = params.text("caption")?;
+    let kind = params.text("type")?.unwrap_or_else(|| "image".to_owned());
+    let (word, asked) = match kind.trim().to_ascii_lowercase().as_str() {
+        "image" => ("image", MediaType::Image),
+        "video" => ("video", MediaType::Video),
+        "document" => ("document", MediaType::Document),
+        _ => {
+            let error = "Unsupported media type. Use: 'image', 'video', 'document'";
+            return Err(Failure::new(StatusCode::BAD_REQUEST, error));
+        }
+    };
+    let result = async {
+        if let Some(caption) = &caption {
+            check_text("caption", caption, MAX_CAPTION)?;
+        }
+        let target = api.target(&session, "to", &to, true).await?;
+        let file = media::fetch(&url, &api.fetch, &api.spool).await?;
+        let media = media::kind_of(Some(asked), false, file.mime)?;
+        let body = Body::Media { file, media, caption };
+        Ok((api.accept(&session, target.clone(), body).await?, target))
+    };
+    let (accepted, target) = result.await.map_err(|e| failed(&session, e))?;
+    Ok(sent(&accepted, &target, &format!("{word} message dispatched successfully")))
+}
+
+async fn wa_groups(
+    State(api): State<Api>,
+    id: Result<Path<String>, PathRejection>,
+    request: Request,
+) -> Result<Response, Failure> {
+    let caller = caller(&api, request.headers(), peer(&request))?;
+    let Ok(Path(id)) = id else { return Err(NoSession::Unknown.into()) };
+    let session = api.named_session(&caller, &id)?;
+    let groups = groups::list(&session).await.map_err(|e| match e {
+        GroupsError::NotConnected => {
+            Failure::new(StatusCode::SERVICE_UNAVAILABLE, "Device is not connected or session not active")
+        }
+        e => Failure::new(StatusCode::BAD_GATEWAY, e.to_string()),
+    })?;
+    let groups: Vec<Value> =
+        groups.into_iter().map(|group| json!({"id": group.id, "name": group.name})).collect();
+    Ok(Json(json!({"success": true, "groups": groups})).into_response())
+}
+
+async fn status(State(api): State<Api>, request: Request) -> Result<Response, Failure> {
+    let caller = caller(&api, request.headers(), peer(&request))?;
+    let mut devices = Vec::new();
+    for session in api.sessions_of(&caller) {
+        let snapshot = session.snapshot();
+        devices.push(json!({
+            "id": session.id(),
+            "name": session.name(),
+            // Kept as a hash only, so nothing can show it again.
+            "apiKey": "",
+            "webhookUrl": "",
+            "status": snapshot.status.as_str().to_uppercase(),
+            "authenticated": snapshot.paired,
+            "hasQr": snapshot.qr.is_some(),
+            "qr": snapshot.qr.map(|code| code.text),
+            "phoneNumber": snapshot.number,
+            "pushName": snapshot.push_name,
+            "totalMessagesSent": api.outbox.sent_count(session.no())?,
+        }));
+    }
+    Ok(Json(json!({"devices": devices, "publicUrl": api.settings.public_url})).into_response())
+}

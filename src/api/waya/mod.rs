@@ -1,0 +1,107 @@
+//! Dialect 3, `waya`: one paced queue per session, `X-API-Key`.
+//!
+//! `{"success":true,…}`, and `{"success":false,"error":"…"}` where something is wrong.
+
+mod body;
+mod queue;
+mod send;
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use axum::Json;
+use axum::Router;
+use axum::http::header::RETRY_AFTER;
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use serde_json::json;
+
+use super::access::{NoSession, header_key};
+use super::keys::{Caller, Denied};
+use super::params::ParamError;
+use super::send::SendError;
+use super::{Api, Shared};
+use crate::session::Session;
+use crate::store::StoreError;
+
+pub(super) use send::send_message;
+
+pub(super) fn routes() -> Router<Api> {
+    Router::new()
+        .route("/api/message-status/{id}", get(queue::status))
+        .route("/api/message-status/{id}/cancel", post(queue::cancel))
+        .route("/api/message-status/{id}/retry", post(queue::retry))
+}
+
+/// What this dialect answers when something is wrong.
+pub(super) struct Failure {
+    status: StatusCode,
+    error: String,
+    retry_after: Option<u64>,
+}
+
+impl Failure {
+    fn new(status: StatusCode, error: impl Into<String>) -> Failure {
+        Failure { status, error: error.into(), retry_after: None }
+    }
+
+    fn bad_request(error: impl Into<String>) -> Failure {
+        Failure::new(StatusCode::BAD_REQUEST, error)
+    }
+}
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        let body = json!({"success": false, "error": self.error});
+        let mut response = (self.status, Json(body)).into_response();
+        if let Some(seconds) = self.retry_after {
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response
+    }
+}
+
+impl From<ParamError> for Failure {
+    fn from(error: ParamError) -> Failure {
+        Failure::new(error.status(), error.to_string())
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Failure {
+        log::error!("dialect waya: {error}");
+        Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "The store failed; look at the gateway's log")
+    }
+}
+
+impl From<NoSession> for Failure {
+    fn from(error: NoSession) -> Failure {
+        let status = match error {
+            NoSession::Foreign => StatusCode::FORBIDDEN,
+            NoSession::Unknown => StatusCode::NOT_FOUND,
+            NoSession::None | NoSession::Several => StatusCode::BAD_REQUEST,
+        };
+        Failure::new(status, error.to_string())
+    }
+}
+
+fn caller(api: &Shared, headers: &HeaderMap, from: IpAddr) -> Result<Caller, Failure> {
+    let later = |wait: Duration, error: &str| Failure {
+        retry_after: Some(wait.as_secs() + 1),
+        ..Failure::new(StatusCode::TOO_MANY_REQUESTS, error)
+    };
+    api.authenticate(header_key(headers), from).map_err(|denied| match denied {
+        Denied::Missing => {
+            Failure::new(StatusCode::UNAUTHORIZED, "API key is missing; send it in the X-API-Key header")
+        }
+        Denied::Wrong => Failure::new(StatusCode::UNAUTHORIZED, "Invalid API key"),
+        Denied::TooMany(wait) => later(wait, "Too many wrong keys from this address; wait and try again"),
+        Denied::Limited(wait) => later(wait, "This key made too many requests; wait and try again"),
+    })
+}
+
+fn failed(session: &Session, error: SendError) -> Failure {
+    error.log(session);
+    Failure { retry_after: error.retry_after(), ..Failure::new(error.status(), error.to_string()) }
+}
