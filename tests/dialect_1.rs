@@ -1,4 +1,5 @@
 //! Dialect 1, `mpwa`: every request of its documents in every form, and what the far phone shows then.
+#![allow(clippy::unwrap_used, reason = "helpers of tests, outside the functions that clippy knows as tests")]
 
 mod support;
 
@@ -7,7 +8,7 @@ use kurir::session::Status;
 use serde_json::{Value, json};
 use support::files::{form, multipart, sample, serve_samples};
 use support::{Answer, CUSTOMER, NOBODY, OFFICE, Office, PATIENCE, request, wait_for};
-use whatsapp_sim::InboxItem;
+use whatsapp_sim::inbox::InboxItem;
 
 const SENT: &str = "Message sent successfully!";
 

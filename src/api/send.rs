@@ -5,6 +5,7 @@ use axum::http::StatusCode;
 use super::Shared;
 use super::phone::{self, Recipient};
 use crate::ids;
+use crate::inbox::{self, Event};
 use crate::media::{FetchError, KindError, SpoolError};
 use crate::outbox::{
     AcceptError, Accepted, Batch, Body, Content, Draft, Options, Reference, Target as Quoted,
@@ -70,20 +71,12 @@ impl SendError {
         }
     }
 
-    /// After how many seconds it is worth another try, where that is why it was refused.
-    pub(super) fn retry_after(&self) -> Option<u64> {
-        match self {
-            SendError::Accept(AcceptError::QueueFull { .. } | AcceptError::Strangers { .. }) => Some(30),
-            SendError::Fetch(e) if e.is_local() => Some(10),
-            _ => None,
-        }
-    }
-
     /// Seconds after which it may succeed, where waiting helps.
     pub(super) fn retry_after(&self) -> Option<u64> {
         match self {
             SendError::Accept(AcceptError::QueueFull { .. }) => Some(QUEUE_PAUSE),
             SendError::Accept(AcceptError::Strangers { wait, .. }) => Some(wait.as_secs() + 1),
+            SendError::Fetch(e) if e.is_local() => Some(10),
             _ => None,
         }
     }
@@ -204,6 +197,32 @@ impl Shared {
                 text: message.content.text().map(str::to_owned),
             },
             None => Quoted { id: id.to_owned(), from_me: false, author: None, text: None },
+        })
+    }
+
+    /// As [`Shared::quote`], by the number under which a webhook told of the message.
+    pub(super) fn quote_received(
+        &self,
+        session: &Session,
+        field: &'static str,
+        id: &str,
+    ) -> Result<Quoted, SendError> {
+        let Ok(seq) = id.trim().parse::<u64>() else { return self.quote(session, id) };
+        let event = self.inbox.get(seq).map_err(AcceptError::Store)?;
+        let event = event.filter(|event| event.origin.session_no == session.no());
+        let unknown = || SendError::Field { field, reason: "is no message that this device received".into() };
+        let Event { chat_id, person, body: inbox::Body::Message(message), .. } = event.ok_or_else(unknown)?
+        else {
+            return Err(unknown());
+        };
+        let group = chat_id.is_some_and(|chat| chat.ends_with("@g.us"));
+        let author = person.lid.or_else(|| person.phone.map(|phone| format!("{phone}@s.whatsapp.net")));
+        Ok(Quoted {
+            id: message.message_id,
+            from_me: message.from_me,
+            // In a private chat the author is the chat itself, under the name that the answer goes to.
+            author: author.filter(|_| group && !message.from_me),
+            text: message.text,
         })
     }
 
