@@ -2,6 +2,8 @@
 //! shows then.
 #![allow(clippy::unwrap_used, reason = "helpers of tests, outside the functions that clippy knows as tests")]
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests, outside the functions that clippy knows as tests")]
+
 mod support;
 
 use std::time::Duration;

@@ -114,15 +114,15 @@ async fn not_found() -> Response {
     error(StatusCode::NOT_FOUND, "There is nothing at this path; check its spelling.")
 }
 
-/// A GET of some dialects sends. What only looks whether a link is there (a HEAD) must not.
+async fn method_not_allowed() -> Response {
+    error(StatusCode::METHOD_NOT_ALLOWED, "This path does not take this method.")
+}
+
+/// A GET of some dialects sends, or deletes. What only looks whether a link is there must not.
 async fn no_head() -> Response {
     let mut response = method_not_allowed().await;
     response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET,POST"));
     response
-}
-
-async fn method_not_allowed() -> Response {
-    error(StatusCode::METHOD_NOT_ALLOWED, "This path does not take this method.")
 }
 
 /// Two dialects have this path: `X-API-Key` means dialect 3, `Authorization` dialect 2.

@@ -86,6 +86,9 @@ fn fields() -> impl Strategy<Value = Map<String, Value>> {
         ("to", CUSTOMER),
         ("sessionName", "Toko"),
         ("media", "halo"),
+        ("target", CUSTOMER),
+        ("name", "Menu"),
+        ("type", "document"),
     ];
     let names = prop::sample::select(vec![
         "api_key",
@@ -101,6 +104,34 @@ fn fields() -> impl Strategy<Value = Map<String, Value>> {
         "skipValidation",
         "sessionName",
         "media",
+        "target",
+        "schedule",
+        "delay",
+        "countryCode",
+        "location",
+        "choices",
+        "select",
+        "pollname",
+        "data",
+        "sequence",
+        "inboxid",
+        "duration",
+        "recipients",
+        "reference_id",
+        "option",
+        "latitude",
+        "longitude",
+        "phone",
+        "button",
+        "list",
+        "sections",
+        "msgid",
+        "full",
+        "id",
+        "type",
+        "whatsapp",
+        "sessionId",
+        "phoneNumbers",
         "",
     ]);
     (prop::bool::weighted(0.9), prop::collection::vec((names, prop::option::weighted(0.9, value())), 0..3))
@@ -174,6 +205,34 @@ fn path() -> impl Strategy<Value = String> {
         "/api/sessions/NEW/qr",
         "/healthz",
         "/readyz",
+        "/api/sessions/ID/tokens",
+        "/api/number-checker",
+        "/send",
+        "/device",
+        "/get-devices",
+        "/qr",
+        "/validate",
+        "/fetch-group",
+        "/get-whatsapp-group",
+        "/delete-message",
+        "/status",
+        "/typing",
+        "/api/send-message",
+        "/api/send-media",
+        "/api/status",
+        "/api/devices/ID/wa-groups",
+        "/send-poll",
+        "/send-location",
+        "/send-vcard",
+        "/send-sticker",
+        "/send-button",
+        "/send-list",
+        "/check-number",
+        "/generate-qr",
+        "/info-devices",
+        "/api/message-status/ID",
+        "/api/message-status/ID/cancel",
+        "/api/message-status/ID/retry",
     ]);
     let query = fields().prop_map(|f| {
         let pairs: Vec<(String, String)> =
@@ -198,7 +257,7 @@ proptest! {
         method in prop::sample::select(vec!["POST", "POST", "POST", "POST", "POST", "POST", "GET", "GET", "PUT", "HEAD", "BREW"]),
         path in path(),
         (content_type, body) in body(),
-        keyed in prop::bool::weighted(0.9),
+        keyed in prop::sample::select(vec!["", "x-api-key", "x-api-key", "authorization", "authorization", "bearer"]),
         header in prop::option::of(("[a-z-]{1,12}", "[ -~]{0,40}")),
     ) {
         let stage = Arc::clone(&STAGE);
@@ -215,9 +274,11 @@ proptest! {
         if let Some(content_type) = content_type {
             request = request.header("content-type", content_type);
         }
-        if keyed {
-            request = request.header("x-api-key", &key);
-        }
+        request = match keyed {
+            "" => request,
+            "bearer" => request.header("authorization", format!("Bearer {key}")),
+            name => request.header(name, &key),
+        };
         if let Some((name, value)) = header
             && let (Ok(name), Ok(value)) = (name.parse::<HeaderName>(), HeaderValue::from_str(&value))
         {
