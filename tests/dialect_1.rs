@@ -1,8 +1,6 @@
 //! Dialect 1, `mpwa`: every request of its documents in every form, and what the far phone shows then.
 #![allow(clippy::unwrap_used, reason = "helpers of tests, outside the functions that clippy knows as tests")]
 
-#![allow(clippy::unwrap_used, reason = "helpers of tests, outside the functions that clippy knows as tests")]
-
 mod support;
 
 use axum::body::Bytes;

@@ -2,8 +2,6 @@
 //! shows then.
 #![allow(clippy::unwrap_used, reason = "helpers of tests, outside the functions that clippy knows as tests")]
 
-#![allow(clippy::unwrap_used, reason = "helpers of tests, outside the functions that clippy knows as tests")]
-
 mod support;
 
 use std::time::Duration;
