@@ -158,7 +158,6 @@ async fn several_numbers_macros_and_a_footer() {
         let got = office.sim.inbox(number, 1, PATIENCE).await.unwrap().pop().unwrap();
         assert_eq!(got.text, Some(format!("Halo {number}\n\n_Toko Sari_")));
     }
-    let address = serve_samples(&["a.pdf"]).await;
     let body =
         json!({"api_key": office.key, "sender": OFFICE, "number": format!("{CUSTOMER}|x"), "message": "a"});
     let answer = office.post("/send-message", body).await;
