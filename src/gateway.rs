@@ -121,6 +121,11 @@ impl Gateway {
         let (receipts, receipt_queue) = mpsc::channel(RECEIPTS);
         let url = config.whatsapp_url.as_deref();
         let (inbox, soon) = Inbox::open(store.clone(), InboxSettings::from_config(config))?;
+        let journal = inbox.clone();
+        // A store that cannot be read makes a stranger of everybody: the careful side.
+        outbox.set_acquaintance(Arc::new(move |session_no, chat| {
+            journal.last_from(session_no, chat).ok().flatten().is_some()
+        }));
         let setup = ClientSetup {
             whatsapp_url: config.whatsapp_url.clone(),
             http: WhatsAppHttp::new(url),

@@ -1,5 +1,4 @@
 //! Dialect 1, `mpwa`: every request of its documents in every form, and what the far phone shows then.
-
 #![allow(clippy::unwrap_used, reason = "helpers of tests, outside the functions that clippy knows as tests")]
 
 mod support;
@@ -159,7 +158,6 @@ async fn several_numbers_macros_and_a_footer() {
         let got = office.sim.inbox(number, 1, PATIENCE).await.unwrap().pop().unwrap();
         assert_eq!(got.text, Some(format!("Halo {number}\n\n_Toko Sari_")));
     }
-    let address = serve_samples(&["a.pdf"]).await;
     let body =
         json!({"api_key": office.key, "sender": OFFICE, "number": format!("{CUSTOMER}|x"), "message": "a"});
     let answer = office.post("/send-message", body).await;

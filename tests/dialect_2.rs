@@ -1,6 +1,5 @@
 //! Dialect 2, `fonnte` and `waapi`: every request of the document and the rest of Fonnte's API, and what the far phone
 //! shows then.
-
 #![allow(clippy::unwrap_used, reason = "helpers of tests, outside the functions that clippy knows as tests")]
 
 mod support;
@@ -195,6 +194,45 @@ async fn polls_places_quotes_and_typing() {
     assert_eq!((reply.text.as_deref(), reply.quoted), (Some("https://example.com"), Some(place.id)));
     let typing = desk.office.sim.typing(CUSTOMER).await.unwrap();
     assert!(typing.iter().any(|t| t.state == "composing" && t.from == OFFICE), "{typing:?}");
+    desk.office.assert_no_violations();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_received_message_is_answered_by_its_number_and_its_author_is_no_stranger() {
+    let (office, session) = Office::paired_with(|config| config.stranger_daily_cap = 1).await;
+    let token = office.token(&session).await;
+    let desk = Desk { office, session, token };
+    let mut head = desk.office.gateway.inbox().head();
+    let asked = desk.office.sim.send_text(CUSTOMER, OFFICE, "ada stok?").await.unwrap();
+    let found = |seq: u64| {
+        let event = desk.office.gateway.inbox().get(seq).unwrap()?;
+        match event.body {
+            kurir::inbox::Body::Message(message) if message.message_id == asked => Some(seq),
+            _ => None,
+        }
+    };
+    let wait = async {
+        loop {
+            let newest = desk.office.gateway.inbox().newest().unwrap();
+            if let Some(seq) = (0..=newest).find_map(found) {
+                return seq;
+            }
+            head.changed().await.unwrap();
+        }
+    };
+    let inboxid = tokio::time::timeout(PATIENCE, wait).await.unwrap();
+    // Three to somebody who wrote to us, though one a day to strangers is allowed.
+    for text in ["ada", "masih", "banyak"] {
+        desk.send(json!({"target": CUSTOMER, "message": text, "inboxid": inboxid})).await;
+    }
+    for got in desk.arrived(CUSTOMER, 3).await {
+        assert_eq!(got.quoted.as_deref(), Some(asked.as_str()), "{got:?}");
+    }
+    let unknown = desk.post("/send", json!({"target": CUSTOMER, "message": "a", "inboxid": 999_999})).await;
+    assert!(
+        unknown.status == 400 && unknown.json()["reason"].as_str().unwrap().contains("inboxid"),
+        "{unknown:?}"
+    );
     desk.office.assert_no_violations();
 }
 

@@ -1,5 +1,4 @@
 //! Dialect 3, `waya`: every request of its document, the queue behind it, and what the far phone shows then.
-
 #![allow(clippy::unwrap_used, reason = "helpers of tests, outside the functions that clippy knows as tests")]
 
 mod support;

@@ -1,5 +1,4 @@
 //! Dialect 4, `sessions`: every request of its document, and what the far phone shows then.
-
 #![allow(clippy::unwrap_used, reason = "helpers of tests, outside the functions that clippy knows as tests")]
 
 mod support;

@@ -5,6 +5,7 @@ use axum::http::StatusCode;
 use super::Shared;
 use super::phone::{self, Recipient};
 use crate::ids;
+use crate::inbox::{self, Event};
 use crate::media::{FetchError, KindError, SpoolError};
 use crate::outbox::{
     AcceptError, Accepted, Batch, Body, Content, Draft, Options, Reference, Target as Quoted,
@@ -196,6 +197,32 @@ impl Shared {
                 text: message.content.text().map(str::to_owned),
             },
             None => Quoted { id: id.to_owned(), from_me: false, author: None, text: None },
+        })
+    }
+
+    /// As [`Shared::quote`], by the number under which a webhook told of the message.
+    pub(super) fn quote_received(
+        &self,
+        session: &Session,
+        field: &'static str,
+        id: &str,
+    ) -> Result<Quoted, SendError> {
+        let Ok(seq) = id.trim().parse::<u64>() else { return self.quote(session, id) };
+        let event = self.inbox.get(seq).map_err(AcceptError::Store)?;
+        let event = event.filter(|event| event.origin.session_no == session.no());
+        let unknown = || SendError::Field { field, reason: "is no message that this device received".into() };
+        let Event { chat_id, person, body: inbox::Body::Message(message), .. } = event.ok_or_else(unknown)?
+        else {
+            return Err(unknown());
+        };
+        let group = chat_id.is_some_and(|chat| chat.ends_with("@g.us"));
+        let author = person.lid.or_else(|| person.phone.map(|phone| format!("{phone}@s.whatsapp.net")));
+        Ok(Quoted {
+            id: message.message_id,
+            from_me: message.from_me,
+            // In a private chat the author is the chat itself, under the name that the answer goes to.
+            author: author.filter(|_| group && !message.from_me),
+            text: message.text,
         })
     }
 

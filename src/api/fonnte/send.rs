@@ -158,7 +158,10 @@ async fn prepare(api: &Shared, session: &Session, mut params: Params) -> Result<
         targets.push(target.map_err(|e| failed(session, e))?);
     }
     let quoted = params.text("inboxid")?.filter(|id| id.trim() != "0");
-    let quoted = quoted.map(|id| api.quote(session, &id)).transpose().map_err(|e| failed(session, e))?;
+    let quoted = quoted
+        .map(|id| api.quote_received(session, "inboxid", &id))
+        .transpose()
+        .map_err(|e| failed(session, e))?;
     let context = Context { quoted, no_preview: !params.flag_or_true("preview")?, ..Context::default() };
     Ok(Ready { targets, addressees, parts, context, timing })
 }
