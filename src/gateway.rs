@@ -156,6 +156,7 @@ impl Gateway {
             inbox: inbox.clone(),
             webhooks: webhooks.clone(),
             received,
+            requests: api::metrics::Requests::default(),
             streams: api::events::Streams::default(),
             spool,
             fetch,

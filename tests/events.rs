@@ -1,5 +1,7 @@
 //! The journal as a stream: what happens, from where the client was, and nobody else's.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests, outside the functions that clippy knows as tests")]
+
 mod support;
 
 use http_body_util::{BodyExt, Empty};

@@ -1,6 +1,8 @@
 //! What phones send is in the event journal: every kind, with both names of its author, once, and also when it was sent
 //! while the gateway was away.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests, outside the functions that clippy knows as tests")]
+
 mod support;
 
 use kurir::inbox::{Body, Event, Kind, Message};

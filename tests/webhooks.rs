@@ -1,5 +1,7 @@
 //! Events reach receivers: signed, in order, once they are back, and no receiver waits for another.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests, outside the functions that clippy knows as tests")]
+
 mod support;
 
 use std::net::SocketAddr;
