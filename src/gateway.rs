@@ -161,6 +161,7 @@ impl Gateway {
             inbox: inbox.clone(),
             webhooks: webhooks.clone(),
             received,
+            requests: api::metrics::Requests::default(),
             streams: api::events::Streams::default(),
             spool,
             fetch,

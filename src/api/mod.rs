@@ -21,6 +21,7 @@ mod groups;
 mod health;
 pub mod keys;
 pub mod limits;
+pub mod metrics;
 mod mpwa;
 mod params;
 mod parts;
@@ -62,6 +63,8 @@ pub struct Shared {
     pub webhooks: Webhooks,
     /// Files that people sent.
     pub received: Received,
+    /// Requests by route and status.
+    pub requests: metrics::Requests,
     /// Places for event streams.
     pub streams: events::Streams,
     /// Where files arrive.
@@ -88,6 +91,7 @@ pub fn router(api: Api) -> Router {
     Router::new()
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
+        .route("/metrics", get(metrics::metrics))
         .merge(mpwa::routes())
         .merge(fonnte::routes())
         .merge(waapi::routes())
@@ -99,6 +103,7 @@ pub fn router(api: Api) -> Router {
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(axum::middleware::from_fn(access::rate_headers))
+        .layer(axum::middleware::from_fn_with_state(Arc::clone(&api), metrics::count))
         .with_state(api)
 }
 

@@ -233,7 +233,7 @@ async fn deliveries(
 ) -> Result<Response, Failure> {
     let caller = caller(&api, &request)?;
     let (hook, _) = own(&api, &caller, &id)?;
-    let attempts = api.webhooks.attempts(&hook, LOG)?;
+    let attempts = api.webhooks.attempts(&hook, LOG).await?;
     Ok(Json(json!({"success": true, "deliveries": attempts})).into_response())
 }
 
@@ -242,7 +242,8 @@ async fn dead(State(api): State<Api>, Path(id): Path<String>, request: Request) 
     let (hook, _) = own(&api, &caller, &id)?;
     let letters: Vec<Value> = api
         .webhooks
-        .dead(&hook)?
+        .dead(&hook)
+        .await?
         .into_iter()
         .map(|(seq, letter)| {
             let mut shown = json!(letter);

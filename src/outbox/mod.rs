@@ -17,7 +17,7 @@ pub mod schedule;
 mod strangers;
 
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -157,13 +157,63 @@ struct Shared {
     spool: Spool,
     settings: OutboxSettings,
     message_ids: MessageIds,
+    counts: Counts,
     // Held for map operations only.
     lanes: Mutex<HashMap<u32, Arc<Lane>>>,
     /// Whether a chat ever wrote to us, as far as whoever sets this knows.
     acquaintance: OnceLock<Acquaintance>,
 }
 
+/// Ends of attempts since the start.
+#[derive(Default)]
+struct Counts {
+    sent: AtomicU64,
+    failed: AtomicU64,
+    retried: AtomicU64,
+}
+
+/// How many attempts ended how since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sends {
+    /// WhatsApp's server took the message.
+    pub sent: u64,
+    /// The message was given up.
+    pub failed: u64,
+    /// The message is tried again.
+    pub retried: u64,
+}
+
 impl Outbox {
+    /// How many attempts ended how since the start.
+    pub fn sends(&self) -> Sends {
+        let counts = &self.shared.counts;
+        Sends {
+            sent: counts.sent.load(Ordering::Relaxed),
+            failed: counts.failed.load(Ordering::Relaxed),
+            retried: counts.retried.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Since when the first message in the session's queue has been waiting, Unix milliseconds.
+    pub fn oldest_ms(&self, session_no: u32) -> Result<Option<i64>, StoreError> {
+        self.shared.store.read(|txn| {
+            let messages = txn.open_table(record::MESSAGES)?;
+            let mut oldest = None;
+            for queue in [record::QUEUE, record::PACED] {
+                let (from, to) = (record::queue_key(session_no, 0), record::queue_key(session_no, u64::MAX));
+                let queue = txn.open_table(queue)?;
+                let Some(row) = queue.range(from.as_slice()..=to.as_slice())?.next() else { continue };
+                let Some(seq) = record::seq_of_queue_key(row?.0.value()) else { continue };
+                let since = record::get(&messages, seq)?.map(|message| message.waiting_since_ms());
+                oldest = match (oldest, since) {
+                    (Some(a), Some(b)) => Some(i64::min(a, b)),
+                    (a, b) => a.or(b),
+                };
+            }
+            Ok(oldest)
+        })
+    }
+
     /// Reads what waits, and removes kept files that no waiting message needs.
     pub fn open(store: Store, spool: Spool, settings: OutboxSettings) -> Result<Outbox, StoreError> {
         // Filled anew where the store asks for a second reading.
@@ -190,6 +240,7 @@ impl Outbox {
                 spool,
                 settings,
                 message_ids,
+                counts: Counts::default(),
                 lanes: Mutex::new(lanes),
                 acquaintance: OnceLock::new(),
             }),

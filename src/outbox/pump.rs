@@ -253,6 +253,7 @@ async fn land(
             lane.release(seq);
         }
         Outcome::Sent => {
+            outbox.shared.counts.sent.fetch_add(1, Ordering::Relaxed);
             schedule.done(&chat);
             lane.depth.fetch_sub(1, Ordering::Relaxed);
             let at = now_ms();
@@ -287,6 +288,7 @@ async fn land(
                 fail(outbox, &lane, seq, message.as_ref(), error).await;
                 return;
             }
+            outbox.shared.counts.retried.fetch_add(1, Ordering::Relaxed);
             log::debug!("session {}: message {seq} is tried again: {error}", session.no());
             let pause = if counted { retry_pause(attempts, ids::roll()) } else { BROKEN_PAUSE };
             schedule.again(seq, chat, pause, Instant::now());
@@ -310,6 +312,7 @@ async fn land(
 }
 
 async fn fail(outbox: &Outbox, lane: &Arc<Lane>, seq: u64, message: Option<&Message>, error: String) {
+    outbox.shared.counts.failed.fetch_add(1, Ordering::Relaxed);
     finish(outbox, lane, seq, message, move |m| {
         if m.progress == Progress::Pending {
             m.progress = Progress::Failed;

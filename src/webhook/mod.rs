@@ -375,11 +375,17 @@ impl Webhooks {
         Ok(true)
     }
 
+    /// Waits until what the tasks have recorded so far can be read.
+    async fn settled(&self) -> Result<(), StoreError> {
+        self.shared.store.write_if(|_| Ok(((), false))).await
+    }
+
     /// The newest attempts of a webhook, newest first.
     ///
     /// # Errors
     /// The store cannot be read.
-    pub fn attempts(&self, hook: &Hook, most: usize) -> Result<Vec<Attempt>, StoreError> {
+    pub async fn attempts(&self, hook: &Hook, most: usize) -> Result<Vec<Attempt>, StoreError> {
+        self.settled().await?;
         record::log(&self.shared.store, hook.no, most)
     }
 
@@ -387,7 +393,8 @@ impl Webhooks {
     ///
     /// # Errors
     /// The store cannot be read.
-    pub fn dead(&self, hook: &Hook) -> Result<Vec<(u64, Dead)>, StoreError> {
+    pub async fn dead(&self, hook: &Hook) -> Result<Vec<(u64, Dead)>, StoreError> {
+        self.settled().await?;
         record::dead(&self.shared.store, hook.no)
     }
 
@@ -405,7 +412,7 @@ impl Webhooks {
     /// The store failed.
     pub async fn revive(&self, hook: &Hook) -> Result<usize, StoreError> {
         let Some(entry) = self.entry(&hook.id) else { return Ok(0) };
-        let mut seqs: Vec<u64> = self.dead(hook)?.into_iter().map(|(seq, _)| seq).collect();
+        let mut seqs: Vec<u64> = self.dead(hook).await?.into_iter().map(|(seq, _)| seq).collect();
         seqs.sort_unstable();
         if seqs.is_empty() || !entry.wish(Wish::Events(seqs.clone())) {
             return Ok(0);
