@@ -19,9 +19,12 @@ use crate::store::StoreError;
 /// The format's own name for itself.
 const FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
+/// A route and the status it answered with.
+type RouteStatus = (String, u16);
+
 /// Requests by route and status. Its size is bounded by the routes and the statuses that they answer.
 #[derive(Clone, Default)]
-pub struct Requests(Arc<Mutex<BTreeMap<(String, u16), (u64, f64)>>>);
+pub struct Requests(Arc<Mutex<BTreeMap<RouteStatus, (u64, f64)>>>);
 
 impl Requests {
     fn count(&self, route: &str, status: u16, seconds: f64) {
