@@ -121,6 +121,16 @@ impl Gateway {
         let (receipts, receipt_queue) = mpsc::channel(RECEIPTS);
         let url = config.whatsapp_url.as_deref();
         let (inbox, soon) = Inbox::open(store.clone(), InboxSettings::from_config(config))?;
+        let journal = inbox.clone();
+        outbox.set_acquaintance(Arc::new(move |session_no, chat| {
+            journal
+                .last_from(session_no, chat)
+                .unwrap_or_else(|e| {
+                    log::warn!("session {session_no}: who wrote to it cannot be read: {e}");
+                    None
+                })
+                .is_some()
+        }));
         let setup = ClientSetup {
             whatsapp_url: config.whatsapp_url.clone(),
             http: WhatsAppHttp::new(url),

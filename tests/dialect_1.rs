@@ -1,5 +1,7 @@
 //! Dialect 1, `mpwa`: every request of its documents in every form, and what the far phone shows then.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests, outside the functions that clippy knows as tests")]
+
 mod support;
 
 use axum::body::Bytes;
@@ -7,7 +9,7 @@ use kurir::session::Status;
 use serde_json::{Value, json};
 use support::files::{form, multipart, sample, serve_samples};
 use support::{Answer, CUSTOMER, NOBODY, OFFICE, Office, PATIENCE, request, wait_for};
-use whatsapp_sim::InboxItem;
+use whatsapp_sim::inbox::InboxItem;
 
 const SENT: &str = "Message sent successfully!";
 
@@ -162,7 +164,6 @@ async fn several_numbers_macros_and_a_footer() {
         json!({"api_key": office.key, "sender": OFFICE, "number": format!("{CUSTOMER}|x"), "message": "a"});
     let answer = office.post("/send-message", body).await;
     assert_eq!(answer.status, 400, "one bad number and nothing goes out: {answer:?}");
-    drop(address);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,5 +1,7 @@
 //! An application's request becomes a message on the far phone: both dialects, texts and media.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests, outside the functions that clippy knows as tests")]
+
 mod support;
 
 use kurir::outbox::Progress;

@@ -1,5 +1,7 @@
 //! Pairing, and what can end it, through the real port with the test server's phones.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests, outside the functions that clippy knows as tests")]
+
 mod support;
 
 use std::time::Duration;

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{ConnectInfo, Request, State};
-use axum::http::StatusCode;
+use axum::http::header::ALLOW;
+use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde_json::json;
@@ -23,6 +24,7 @@ pub mod limits;
 pub mod metrics;
 mod mpwa;
 mod params;
+mod parts;
 pub mod phone;
 pub mod qr;
 mod send;
@@ -119,6 +121,13 @@ async fn not_found() -> Response {
 
 async fn method_not_allowed() -> Response {
     error(StatusCode::METHOD_NOT_ALLOWED, "This path does not take this method.")
+}
+
+/// A GET of some dialects sends, or deletes. What only looks whether a link is there must not.
+async fn no_head() -> Response {
+    let mut response = method_not_allowed().await;
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET,POST"));
+    response
 }
 
 /// Two dialects have this path: `X-API-Key` means dialect 3, `Authorization` dialect 2.

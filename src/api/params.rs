@@ -1,12 +1,13 @@
 //! Parameters of a request, wherever a dialect's clients put them: query string, JSON, form or multipart.
 
 use axum::body::to_bytes;
+use axum::extract::Request;
 use axum::extract::multipart::MultipartError;
-use axum::extract::{FromRequest, Multipart, Request};
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use serde_json::{Map, Value};
 
+use super::parts::Parts;
 use super::serve::{Cut, has_source};
 use crate::media::Fetched;
 
@@ -129,12 +130,11 @@ impl Params {
     }
 
     async fn add_multipart(&mut self, request: Request) -> Result<(), ParamError> {
-        let mut multipart =
-            Multipart::from_request(request, &()).await.map_err(|e| ParamError::Body(e.body_text()))?;
+        let mut parts = Parts::of(request).await.map_err(|e| ParamError::Body(e.body_text()))?;
         let broken = |e: MultipartError| multipart_error(&e, MAX_BODY);
         let mut left = MAX_BODY;
-        while let Some(mut field) = multipart.next_field().await.map_err(broken)? {
-            let Some(name) = field.name().map(str::to_owned) else { continue };
+        while let Some(mut field) = parts.next().await.map_err(broken)? {
+            let name = field.name().map(str::to_owned);
             let is_file = field.file_name().is_some();
             let mut bytes = Vec::new();
             while let Some(chunk) = field.chunk().await.map_err(broken)? {
@@ -143,7 +143,7 @@ impl Params {
                     bytes.extend_from_slice(&chunk);
                 }
             }
-            if !is_file {
+            if let (false, Some(name)) = (is_file, name) {
                 let text = String::from_utf8(bytes)
                     .map_err(|_| ParamError::Body("a multipart field is not UTF-8 text".into()))?;
                 self.insert_form(&name, text)?;

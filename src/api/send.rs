@@ -12,6 +12,8 @@ use crate::outbox::{
 use crate::session::{Lookup, LookupError, Session};
 use crate::store::StoreError;
 
+/// Seconds after which a full queue is worth another try.
+const QUEUE_PAUSE: u64 = 60;
 /// Longest text that WhatsApp takes, in characters.
 pub(super) const MAX_TEXT: usize = 65_536;
 /// Longest caption.
@@ -55,7 +57,9 @@ impl SendError {
             SendError::Fetch(e) if e.is_local() => StatusCode::SERVICE_UNAVAILABLE,
             SendError::Fetch(_) => StatusCode::BAD_REQUEST,
             SendError::Spool(e) | SendError::Accept(AcceptError::Spool(e)) => spool_status(e),
-            SendError::Accept(AcceptError::QueueFull { .. }) => StatusCode::TOO_MANY_REQUESTS,
+            SendError::Accept(AcceptError::QueueFull { .. } | AcceptError::Strangers { .. }) => {
+                StatusCode::TOO_MANY_REQUESTS
+            }
             SendError::Accept(AcceptError::Deleted) => StatusCode::NOT_FOUND,
             SendError::Accept(AcceptError::Store(StoreError::Full { .. })) => {
                 StatusCode::INSUFFICIENT_STORAGE
@@ -66,10 +70,11 @@ impl SendError {
         }
     }
 
-    /// After how many seconds it is worth another try, where that is why it was refused.
+    /// Seconds after which it may succeed, where waiting helps.
     pub(super) fn retry_after(&self) -> Option<u64> {
         match self {
-            SendError::Accept(AcceptError::QueueFull { .. }) => Some(30),
+            SendError::Accept(AcceptError::QueueFull { .. }) => Some(QUEUE_PAUSE),
+            SendError::Accept(AcceptError::Strangers { wait, .. }) => Some(wait.as_secs() + 1),
             SendError::Fetch(e) if e.is_local() => Some(10),
             _ => None,
         }

@@ -8,7 +8,7 @@ use axum::Json;
 use axum::Router;
 use axum::extract::multipart::{MultipartError, MultipartRejection};
 use axum::extract::rejection::PathRejection;
-use axum::extract::{DefaultBodyLimit, FromRequest, Multipart, Path, Request, State};
+use axum::extract::{DefaultBodyLimit, Path, Request, State};
 use axum::http::header::RETRY_AFTER;
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -16,11 +16,14 @@ use axum::routing::{get, post};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use chrono::{DateTime, SecondsFormat, Utc};
+use futures_util::TryStreamExt;
 use serde_json::{Map, Value, json};
 
 use super::keys::{Caller, Denied};
 use super::params::{self, ParamError, Params};
+use super::parts::Parts;
 use super::send::{MAX_CAPTION, SendError, check_text, spool_status};
+use super::serve::Cut;
 use super::{Api, Shared, header_key, peer, phone, qr};
 use crate::media::{self, Fetched, MAX_MEDIA};
 use crate::outbox::Body;
@@ -334,10 +337,10 @@ async fn send(State(api): State<Api>, id: Id, request: Request) -> Result<Respon
 async fn send_media(State(api): State<Api>, id: Id, request: Request) -> Result<Response, Failure> {
     let caller = caller(&api, &request)?;
     let session = own_session(&api, &caller, &id)?;
-    let multipart = Multipart::from_request(request, &()).await.map_err(|e: MultipartRejection| {
+    let parts = Parts::of(request).await.map_err(|e: MultipartRejection| {
         Failure::bad_request(format!("multipart/form-data is expected: {}", e.body_text()))
     })?;
-    let (to, caption, file) = read_upload(&api, multipart).await?;
+    let (to, caption, file) = read_upload(&api, parts).await?;
     let (Some(to), Some(file)) = (to, file) else {
         return Err(Failure::bad_request("Phone number and media are required"));
     };
@@ -356,19 +359,24 @@ async fn send_media(State(api): State<Api>, id: Id, request: Request) -> Result<
 /// The text fields, and the file streamed to disk.
 async fn read_upload(
     api: &Shared,
-    mut multipart: Multipart,
+    mut parts: Parts,
 ) -> Result<(Option<String>, Option<String>, Option<Fetched>), Failure> {
     let broken = |e: MultipartError| match params::multipart_error(&e, UPLOAD_BODY) {
         ParamError::TooLarge(_) => Failure::new(StatusCode::PAYLOAD_TOO_LARGE, "media is larger than 50 MB"),
         e => e.into(),
     };
     let (mut to, mut caption, mut file) = (None, None, None);
-    while let Some(field) = multipart.next_field().await.map_err(broken)? {
+    while let Some(field) = parts.next().await.map_err(broken)? {
         match field.name() {
             Some("media") => {
                 let filename = field.file_name().map(str::to_owned);
-                let taken = api.spool.from_stream(field, filename, MAX_MEDIA).await;
-                file = Some(taken.map_err(|e| Failure::new(spool_status(&e), format!("media: {e}")))?);
+                let mut cut = None;
+                let stream = field.inspect_err(|e| cut = Cut::of(e));
+                let taken = api.spool.from_stream(stream, filename, MAX_MEDIA).await;
+                file = Some(taken.map_err(|e| match cut {
+                    Some(Cut::Slow) => ParamError::Slow.into(),
+                    _ => Failure::new(spool_status(&e), format!("media: {e}")),
+                })?);
             }
             Some(name @ ("to" | "message")) => {
                 let name = name.to_owned();
@@ -384,7 +392,10 @@ async fn read_upload(
                 let text = Some(text).filter(|t| !t.trim().is_empty());
                 if name == "to" { to = text } else { caption = text }
             }
-            _ => {}
+            _ => {
+                let mut field = field;
+                while field.chunk().await.map_err(broken)?.is_some() {}
+            }
         }
     }
     Ok((to, caption, file))

@@ -99,7 +99,9 @@ fn failed(session: &Session, error: SendError) -> Failure {
     error.log(session);
     match error {
         SendError::NotPaired => not_connected(),
-        error if error.status().is_client_error() => Failure::new(error.status(), error.to_string()),
+        error if error.status().is_client_error() => {
+            Failure { retry_after: error.retry_after(), ..Failure::new(error.status(), error.to_string()) }
+        }
         error => Failure::new(error.status(), format!("Failed to send message: {error}")),
     }
 }

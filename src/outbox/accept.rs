@@ -1,5 +1,6 @@
 //! Taking messages: one durable write, and only then the answer.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use redb::ReadableTable;
 use super::content::{Content, Context};
 use super::message_id::Salt;
 use super::record::{self, Message, Progress, Reference, Referred};
+use super::strangers::{self, Acquaintance};
 use super::{Lane, Outbox};
 use crate::clock::now_ms;
 use crate::ids;
@@ -114,6 +116,17 @@ pub enum AcceptError {
     /// The session was deleted meanwhile.
     #[error("the session was deleted")]
     Deleted,
+    /// The session has written to as many strangers as it may today.
+    #[error(
+        "this session may send {cap} messages a day to numbers that never wrote to it; try again tomorrow, or change \
+         stranger_daily_cap"
+    )]
+    Strangers {
+        /// The limit.
+        cap: u32,
+        /// How long until the next day.
+        wait: Duration,
+    },
     /// A draft wants an earlier draft's file, and there is none.
     #[error("a message of this batch needs a file that no earlier one brings")]
     NoFile,
@@ -123,6 +136,12 @@ pub enum AcceptError {
     /// The store failed.
     #[error("{0}")]
     Store(#[from] StoreError),
+}
+
+/// What only the store can tell.
+enum Refused {
+    Deleted,
+    Strangers,
 }
 
 /// Room in a lane, given back unless it is used.
@@ -149,7 +168,7 @@ impl Outbox {
     pub async fn accept_batch(
         &self,
         session: &Session,
-        drafts: Vec<Draft>,
+        mut drafts: Vec<Draft>,
         reference: Option<Reference>,
     ) -> Result<Batch, AcceptError> {
         let since = now_ms() - i64::try_from(REFERENCE_MEMORY.as_millis()).unwrap_or(i64::MAX);
@@ -168,20 +187,24 @@ impl Outbox {
         if before + count > limit {
             return Err(AcceptError::QueueFull { limit });
         }
+        let rules = self.shared.settings.strangers;
+        let nobody: Acquaintance = Arc::new(|_, _| false);
+        let acquaintance = self.shared.acquaintance.get().unwrap_or(&nobody);
+        let to_strangers = rules.apply(session.no(), &mut drafts, acquaintance);
         let (mut messages, file) = self.prepare(session, drafts, reference.clone()).await?;
         let users = messages.iter().filter(|m| m.file_id().is_some()).count();
         let next_due = messages.iter().filter_map(|m| m.not_before_ms).min();
         let kept = file.clone();
         let message_ids = self.shared.message_ids.clone();
         let salts: Vec<Salt> = messages.iter().map(|_| ids::random()).collect();
-        let session_no = session.no();
+        let (session_no, now) = (session.no(), now_ms());
         let written = self
             .shared
             .store
             .write(move |txn| {
                 // In the same transaction, so that nothing is left behind that nobody will ever send.
                 if !session::is_stored(txn, session_no)? {
-                    return Ok(None);
+                    return Ok(Err(Refused::Deleted));
                 }
                 if let Some(reference) = &reference {
                     let referred = record::refer(&txn.open_table(record::REFERENCES)?, reference)?;
@@ -192,8 +215,11 @@ impl Outbox {
                         for seq in referred.seqs {
                             earlier.extend(record::get(&table, seq)?.as_ref().map(Accepted::from));
                         }
-                        return Ok(Some(Batch { messages: earlier, repeated: true }));
+                        return Ok(Ok(Batch { messages: earlier, repeated: true }));
                     }
+                }
+                if !rules.take(txn, session_no, to_strangers, now)? {
+                    return Ok(Err(Refused::Strangers));
                 }
                 // The newest row is never pruned, so a number never comes twice.
                 let mut seq = txn.open_table(record::MESSAGES)?.last()?.map_or(0, |(key, _)| key.value());
@@ -222,15 +248,20 @@ impl Outbox {
                     let seqs = messages.iter().map(|m| m.seq).collect();
                     record::set_reference(txn, reference, &Referred { at_ms: first.accepted_at_ms, seqs })?;
                 }
-                Ok(Some(Batch { messages: messages.iter().map(Accepted::from).collect(), repeated: false }))
+                Ok(Ok(Batch { messages: messages.iter().map(Accepted::from).collect(), repeated: false }))
             })
             .await;
         if let Some(file) = file
-            && !matches!(&written, Ok(Some(batch)) if !batch.repeated)
+            && !matches!(&written, Ok(Ok(batch)) if !batch.repeated)
         {
             self.remove_file(&file).await;
         }
-        let batch = written?.ok_or(AcceptError::Deleted)?;
+        let batch = written?.map_err(|refused| match refused {
+            Refused::Deleted => AcceptError::Deleted,
+            Refused::Strangers => {
+                AcceptError::Strangers { cap: rules.daily_cap, wait: strangers::day_left(now) }
+            }
+        })?;
         if !batch.repeated {
             room.count = 0;
             if let Some(at) = next_due {

@@ -109,7 +109,7 @@ async fn plain(
     let mut message = wa::Message::default();
     match content {
         Content::Text { body } if context.is_none() && !no_preview => {
-            message.conversation = Some(body.clone())
+            message.conversation = Some(body.clone());
         }
         Content::Text { body } => {
             message.extended_text_message = MessageField::some(wa::message::ExtendedTextMessage {

@@ -14,10 +14,11 @@ mod orders;
 mod pump;
 mod record;
 pub mod schedule;
+mod strangers;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use redb::ReadableTable;
@@ -36,6 +37,7 @@ use message_id::MessageIds;
 pub use orders::{Cancelled, Retried};
 pub use record::{Message, Progress, Reference, TABLES};
 use schedule::Pace;
+pub use strangers::{Acquaintance, StrangerSettings};
 
 /// Receipts taken into one write.
 const RECEIPT_BATCH: usize = 256;
@@ -59,6 +61,8 @@ pub struct OutboxSettings {
     pub history: Duration,
     /// How long to wait for the server's ack before sending again.
     pub ack_timeout: Duration,
+    /// Limits for messages to numbers that never wrote to us.
+    pub strangers: StrangerSettings,
 }
 
 impl OutboxSettings {
@@ -73,6 +77,10 @@ impl OutboxSettings {
             attempts: config.send_attempts,
             max_age: config.send_max_age,
             queue_limit: config.queue_limit,
+            strangers: StrangerSettings {
+                daily_cap: config.stranger_daily_cap,
+                delay: config.stranger_delay,
+            },
             history: Duration::from_secs(u64::from(config.history_days) * 24 * 3600),
             ack_timeout: config.limits.ack,
         }
@@ -152,6 +160,8 @@ struct Shared {
     counts: Counts,
     // Held for map operations only.
     lanes: Mutex<HashMap<u32, Arc<Lane>>>,
+    /// Whether a chat ever wrote to us, as far as whoever sets this knows.
+    acquaintance: OnceLock<Acquaintance>,
 }
 
 /// Ends of attempts since the start.
@@ -232,8 +242,16 @@ impl Outbox {
                 message_ids,
                 counts: Counts::default(),
                 lanes: Mutex::new(lanes),
+                acquaintance: OnceLock::new(),
             }),
         })
+    }
+
+    /// Tells the outbox how to know who wrote to us. Until then, everybody is a stranger.
+    pub fn set_acquaintance(&self, acquaintance: Acquaintance) {
+        if self.shared.acquaintance.set(acquaintance).is_err() {
+            log::error!("the outbox was told twice how to know who wrote to us");
+        }
     }
 
     fn lane(&self, session_no: u32) -> Arc<Lane> {

@@ -333,7 +333,7 @@ async fn finish(
     change: impl Fn(&mut Message) + Send + 'static,
 ) {
     let store = outbox.shared.store.clone();
-    if !message.is_some_and(|m| m.file_id().is_some()) {
+    if message.is_none_or(|m| m.file_id().is_none()) {
         let write = store.write_soon(move |txn| record::settle(txn, seq, &change).map(|_| ()));
         if let Err(e) = write.await {
             log::warn!("message {seq}: its state could not be recorded: {e}");

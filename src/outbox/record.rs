@@ -49,6 +49,7 @@ pub const TABLES: &[Table] = &[
     Table::of::<&'static str>("outbox_file"),
     Table::of::<&'static str>("outbox_reference"),
     Table::of::<u32>("outbox_sent"),
+    super::strangers::TABLE,
 ];
 
 /// What a reference stands for.

@@ -1,5 +1,4 @@
 //! Somebody who sends nonsense, and looks whether any of it got through.
-#![allow(clippy::unwrap_used, reason = "helpers of tests, outside the functions that clippy knows as tests")]
 
 use std::time::Duration;
 

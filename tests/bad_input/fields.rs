@@ -127,6 +127,51 @@ async fn dialect_1_names_the_field_that_is_wrong() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn dialect_1_answers_a_get_as_it_answers_a_post_and_a_head_sends_nothing() {
+    let desk = Desk::open().await;
+    let address = desk.office.gateway.address();
+    let key = desk.office.key.clone();
+    let cases = [
+        ("", 401, "api_key"),
+        ("api_key=wrong", 401, "api_key"),
+        ("api_key=KEY", 400, "sender is required"),
+        ("api_key=KEY&sender=6281100000001", 400, "number is required"),
+        (
+            "api_key=KEY&sender=6281100000001&number=budi&message=x&media_type=image&url=http://a.b",
+            400,
+            "number is not",
+        ),
+        ("api_key=KEY&sender=%ff%fe&number=6281200000002&message=x", 400, "sender is not"),
+        (
+            "api_key=KEY&sender=6281100000001&number=6281200000002&message=&media_type=&url=",
+            400,
+            " is required",
+        ),
+        ("api_key=KEY&sender=6281100000001&number=6281200000002&message=%20&media_type=%00&url=x", 400, "me"),
+        (
+            "api_key=KEY&sender=6281100000001&number=6281299999999&message=x&media_type=image&url=http://a.b",
+            400,
+            "not registered",
+        ),
+    ];
+    for path in ["/send-message", "/send-media"] {
+        for (query, status, says) in cases {
+            let query = format!("{path}?{}", query.replace("KEY", &key));
+            let answer = request(address, "GET", &query, &[], "").await.unwrap();
+            Shape::Mpwa.refused(&query, &answer, status, &[says]);
+        }
+        let right = format!(
+            "{path}?api_key={key}&sender={OFFICE}&number={CUSTOMER}&message=x&media_type=image&url=x"
+        );
+        let answer = request(address, "HEAD", &right, &[], "").await.unwrap();
+        assert_eq!((answer.status, answer.body.len()), (405, 0), "{path}");
+        assert_eq!(answer.headers["allow"], "GET,POST");
+    }
+    desk.assert_nothing_kept("GET and HEAD");
+    desk.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn bodies_that_do_not_parse_say_so() {
     let desk = Desk::open().await;
     let json_type = "application/json";

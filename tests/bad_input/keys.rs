@@ -150,5 +150,10 @@ async fn whoever_tries_many_keys_is_made_to_wait_and_nobody_else_is() {
     let answer = from("127.0.0.9", address, "/send-message?api_key=guess", "").await;
     assert!(answer.starts_with("HTTP/1.1 429") && answer.contains("retry-after: "), "{answer}");
     assert!(answer.contains("{\"msg\":\"Too many wrong keys"), "{answer}");
+    // One application with a wrong key must not lock out the others on its machine.
+    let answer = from("127.0.0.9", address, "/api/sessions", &desk.office.key).await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    let answer = from("127.0.0.9", address, "/api/sessions", "guess").await;
+    assert!(answer.starts_with("HTTP/1.1 429"), "{answer}");
     desk.close().await;
 }

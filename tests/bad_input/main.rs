@@ -1,5 +1,6 @@
 //! Bad input, on every endpoint there is: each answer has the dialect's own error shape and names the field and the
 //! reason, comes within a bounded time, and leaves nothing in the outbox.
+#![allow(clippy::unwrap_used, reason = "helpers of tests, outside the functions that clippy knows as tests")]
 
 #[path = "../support/mod.rs"]
 mod support;

@@ -92,6 +92,28 @@ async fn a_body_that_is_announced_far_too_large_is_refused_before_it_is_sent() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_head_of_a_part_that_goes_on_and_on_is_refused_before_the_body_is_whole() {
+    let desk = Desk::open().await;
+    for path in [desk.path("/send-media"), desk.path("/send"), "/send-message".to_owned()] {
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nhost: kurir\r\nx-api-key: {}\r\ncontent-length: 50000000\r\n\
+             content-type: multipart/form-data; boundary=B\r\nconnection: close\r\n\r\n--B\r\nContent-Disposition: ",
+            desk.office.key
+        );
+        let mut stream = TcpStream::connect(desk.office.gateway.address()).await.unwrap();
+        stream.write_all(head.as_bytes()).await.unwrap();
+        stream.write_all(&vec![b'a'; 500_000]).await.unwrap();
+        // The rest is not sent.
+        let mut answer = vec![0; 12];
+        let read = tokio::time::timeout(PATIENCE, stream.read_exact(&mut answer));
+        read.await.expect("no answer in time").unwrap();
+        assert_eq!(String::from_utf8_lossy(&answer), "HTTP/1.1 400", "{path}");
+    }
+    desk.assert_nothing_kept("an endless head");
+    desk.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_body_that_never_ends_is_cut_at_the_limit() {
     let desk = Desk::open().await;
     let head = format!(

@@ -1,4 +1,5 @@
 //! Sessions and messages under every fault that the test server can make.
+#![allow(clippy::unwrap_used, reason = "helpers of tests, outside the functions that clippy knows as tests")]
 
 #[path = "../support/mod.rs"]
 mod support;

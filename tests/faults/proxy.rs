@@ -1,5 +1,4 @@
 //! Stands between the gateway and the test server, answers `/sw.js` itself, and counts.
-#![allow(clippy::unwrap_used, reason = "helpers of tests, outside the functions that clippy knows as tests")]
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -1,5 +1,4 @@
 //! What these tests do again and again.
-#![allow(clippy::unwrap_used, reason = "helpers of tests, outside the functions that clippy knows as tests")]
 
 use kurir::outbox::{Message, Progress};
 use kurir::session::{Session, Snapshot, Status};

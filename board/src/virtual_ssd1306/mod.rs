@@ -168,7 +168,7 @@ impl VirtualSsd1306 {
     }
 
     /// The real driver on this display's bus, as a profile would open it: the `ssd1306` crate behind
-    /// [`Background`](crate::drivers::Background).
+    /// [`Background`].
     pub fn display(&self) -> Box<dyn Display> {
         let glass = self.lock().controller.glass();
         let address = self.lock().address;

@@ -36,7 +36,7 @@ const MULTIPART_SLACK: usize = 2 * 1024 * 1024;
 pub(super) fn routes() -> Router<Api> {
     let upload = DefaultBodyLimit::max(MAX_MEDIA as usize + MULTIPART_SLACK);
     Router::new()
-        .route("/send", get(send::send).post(send::send).layer(upload))
+        .route("/send", get(send::send).post(send::send).head(super::no_head).layer(upload))
         .route("/device", post(device::device))
         .route("/get-devices", post(device::list))
         .route("/qr", post(device::qr))
@@ -136,7 +136,9 @@ fn failed(session: &Session, error: SendError) -> Failure {
     error.log(session);
     match error {
         SendError::NotPaired => disconnected(),
-        error => Failure::new(error.status(), error.to_string()),
+        error => {
+            Failure { retry_after: error.retry_after(), ..Failure::new(error.status(), error.to_string()) }
+        }
     }
 }
 

@@ -30,7 +30,7 @@ pub(super) fn routes() -> Router<Api> {
         H: axum::handler::Handler<T, Api> + Clone,
         T: 'static,
     {
-        get(handler.clone()).post(handler)
+        get(handler.clone()).post(handler).head(super::no_head)
     }
     Router::new()
         .route("/send-message", both(send::message))

@@ -35,6 +35,7 @@ async fn deliver(
     what: What,
     msg: &str,
 ) -> Result<Response, Failure> {
+    let wants_full = params.flag("full")?;
     let result = async {
         let targets = targets(api, params, session).await?;
         let context = context(api, params, session)?;
@@ -42,7 +43,7 @@ async fn deliver(
         api.accept_all(session, drafts, None).await
     };
     let batch = result.await.map_err(|e| failed(session, e))?;
-    if !params.flag("full")? {
+    if !wants_full {
         return Ok(Json(json!({"status": true, "msg": msg})).into_response());
     }
     let mut data: Vec<Value> = batch.messages.iter().map(|accepted| full(api, accepted)).collect();

@@ -1,10 +1,11 @@
 //! Parameters that are more than one text: lists, nested fields, numbers, files.
 
-use axum::extract::{FromRequest, Multipart, Request};
+use axum::extract::Request;
 use axum::http::header::CONTENT_TYPE;
 use serde_json::{Map, Value};
 
 use super::{MAX_BODY, MAX_FIELDS, ParamError, Params, multipart_error};
+use crate::api::parts::Parts;
 use crate::api::send::spool_status;
 use crate::media::{Fetched, MAX_MEDIA, Spool};
 
@@ -28,12 +29,12 @@ impl Params {
         if let Some(query) = request.uri().query() {
             params.add_form(query.as_bytes())?;
         }
-        let mut multipart =
-            Multipart::from_request(request, &()).await.map_err(|e| ParamError::Body(e.body_text()))?;
+        let mut parts = Parts::of(request).await.map_err(|e| ParamError::Body(e.body_text()))?;
         let broken = |e| multipart_error(&e, MAX_MEDIA as usize);
         let mut left = MAX_BODY;
-        while let Some(mut field) = multipart.next_field().await.map_err(broken)? {
-            let Some(name) = field.name().map(str::to_owned) else { continue };
+        while let Some(mut field) = parts.next().await.map_err(broken)? {
+            // One without a name is read to its end all the same, and kept under none.
+            let name = field.name().unwrap_or_default().to_owned();
             if let Some(filename) = field.file_name().map(str::to_owned) {
                 if params.files.len() >= MAX_FILES {
                     return Err(ParamError::Body(format!("more than {MAX_FILES} files")));

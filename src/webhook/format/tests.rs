@@ -133,7 +133,7 @@ fn mpwa_gets_messages_of_others_only() {
 
 #[test]
 fn a_bots_answer_is_read_in_the_ways_in_which_receivers_write_it() {
-    let read = |value: serde_json::Value| answer(value.to_string().as_bytes());
+    let read = |value: Value| answer(value.to_string().as_bytes());
     let text = |quoted| Some(Answer::Text { text: "siap".into(), quoted });
     assert_eq!(read(json!({"text": "siap"})), text(false));
     assert_eq!(read(json!({"text": "siap", "quoted": true})), text(true));
