@@ -124,7 +124,13 @@ impl Gateway {
         let journal = inbox.clone();
         // A store that cannot be read makes a stranger of everybody: the careful side.
         outbox.set_acquaintance(Arc::new(move |session_no, chat| {
-            journal.last_from(session_no, chat).ok().flatten().is_some()
+            journal
+                .last_from(session_no, chat)
+                .unwrap_or_else(|e| {
+                    log::warn!("session {session_no}: who wrote to it cannot be read: {e}");
+                    None
+                })
+                .is_some()
         }));
         let setup = ClientSetup {
             whatsapp_url: config.whatsapp_url.clone(),

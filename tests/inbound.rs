@@ -226,6 +226,18 @@ async fn a_vote_in_a_poll_of_ours_is_read_too() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn whoever_wrote_to_us_is_no_stranger_to_the_outbox() {
+    let (office, session) = Office::paired_with(|config| config.stranger_daily_cap = 1).await;
+    let path = format!("/api/sessions/{}/send", session.id());
+    let body = Some(json!({"to": CUSTOMER, "message": "halo"}));
+    assert_eq!(office.call("POST", &path, body.clone()).await.status, 200);
+    assert_eq!(office.call("POST", &path, body.clone()).await.status, 429, "the second of the day");
+    office.sim.send_text(CUSTOMER, OFFICE, "ya?").await.unwrap();
+    events(&office, Kind::Message, 1).await;
+    assert_eq!(office.call("POST", &path, body).await.status, 200, "they wrote to us");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn receipts_groups_and_states_are_recorded_too() {
     let (office, session) = Office::paired().await;
     let path = format!("/api/sessions/{}/send", session.id());

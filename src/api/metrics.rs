@@ -19,20 +19,23 @@ use crate::store::StoreError;
 /// The format's own name for itself.
 const FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// A route and the status it answered with.
-type RouteStatus = (String, u16);
-
 /// Requests by route and status. Its size is bounded by the routes and the statuses that they answer.
 #[derive(Clone, Default)]
-pub struct Requests(Arc<Mutex<BTreeMap<RouteStatus, (u64, f64)>>>);
+pub struct Requests(Arc<Mutex<BTreeMap<(String, u16), Count>>>);
+
+#[derive(Clone, Copy, Default)]
+struct Count {
+    requests: u64,
+    seconds: f64,
+}
 
 impl Requests {
     fn count(&self, route: &str, status: u16, seconds: f64) {
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         // Nothing a client sends becomes part of a key: routes are ours, and unknown paths share one row.
         let count = counts.entry((route.to_owned(), status)).or_default();
-        count.0 += 1;
-        count.1 += seconds;
+        count.requests += 1;
+        count.seconds += seconds;
     }
 }
 
@@ -169,14 +172,14 @@ impl Text {
     fn requests(&mut self, api: &Shared) {
         let counts = api.requests.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
         self.head("kurir_http_requests_total", "counter", "HTTP requests by route and status.");
-        for ((route, status), (count, _)) in &counts {
+        for ((route, status), count) in &counts {
             let labels = [("route", route.as_str()), ("status", &status.to_string())];
-            self.row("kurir_http_requests_total", &labels, *count as f64);
+            self.row("kurir_http_requests_total", &labels, count.requests as f64);
         }
         let name = "kurir_http_request_seconds_total";
         self.head(name, "counter", "Time until the answer began, by route and status.");
-        for ((route, status), (_, seconds)) in &counts {
-            self.row(name, &[("route", route.as_str()), ("status", &status.to_string())], *seconds);
+        for ((route, status), count) in &counts {
+            self.row(name, &[("route", route.as_str()), ("status", &status.to_string())], count.seconds);
         }
     }
 
