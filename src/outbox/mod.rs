@@ -158,6 +158,9 @@ struct Shared {
     settings: OutboxSettings,
     message_ids: MessageIds,
     counts: Counts,
+    /// Files that a receipt made unneeded before the send's own end was recorded, which removes them. What a crash
+    /// leaves is found by the next start.
+    freed: Mutex<HashSet<String>>,
     // Held for map operations only.
     lanes: Mutex<HashMap<u32, Arc<Lane>>>,
     /// Whether a chat ever wrote to us, as far as whoever sets this knows.
@@ -241,6 +244,7 @@ impl Outbox {
                 settings,
                 message_ids,
                 counts: Counts::default(),
+                freed: Mutex::default(),
                 lanes: Mutex::new(lanes),
                 acquaintance: OnceLock::new(),
             }),
@@ -363,6 +367,10 @@ impl Outbox {
         }
     }
 
+    fn freed(&self) -> std::sync::MutexGuard<'_, HashSet<String>> {
+        self.shared.freed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     async fn take_receipts(&self, batch: Vec<ReceiptEvent>) {
         let this = self.clone();
         let write = self.shared.store.write_soon(move |txn| {
@@ -374,9 +382,11 @@ impl Outbox {
                             apply_receipt(message, receipt);
                         }
                     })?;
-                    // A receipt for a message whose ack we never saw: after a crash between the two. A file that it
-                    // leaves is found by the next start.
-                    if settled.is_some() {
+                    // A receipt that came before its message's ack was recorded, or whose ack a crash swallowed.
+                    if let Some(settled) = settled {
+                        if let Some(file) = settled.file {
+                            this.freed().insert(file);
+                        }
                         this.lane(receipt.session_no).wake.notify_one();
                     }
                 }

@@ -341,6 +341,7 @@ async fn finish(
         lane.release(seq);
         return;
     }
+    let file = message.and_then(|m| m.file_id().map(str::to_owned));
     let (outbox, lane) = (outbox.clone(), Arc::clone(lane));
     // Not awaited by the pump: the next message need not wait for this one's bookkeeping.
     tokio::spawn(async move {
@@ -348,7 +349,9 @@ async fn finish(
         lane.release(seq);
         match settled {
             Ok(settled) => {
-                if let Some(file) = settled.and_then(|settled| settled.file) {
+                // Writes are done in order: a receipt that settled the message first is on the disk by now.
+                let freed = file.filter(|file| outbox.freed().remove(file));
+                if let Some(file) = settled.and_then(|settled| settled.file).or(freed) {
                     outbox.remove_file(&file).await;
                 }
             }
