@@ -14,9 +14,19 @@ async fn the_numbers_move_with_what_happens_and_are_not_for_everybody() {
     office.sim.send_text(CUSTOMER, OFFICE, "halo juga").await.unwrap();
     office.sim.inbox(CUSTOMER, 1, PATIENCE).await.unwrap();
     let address = office.gateway.address();
-    let answer = request(address, "GET", "/metrics", &[], "").await.unwrap();
-    assert_eq!(answer.status, 200);
-    let text = String::from_utf8(answer.body.to_vec()).unwrap();
+    // The journal gathers for a moment, and a receipt may be recorded before the send's own end: ask until both show.
+    let counted = async {
+        loop {
+            let answer = request(address, "GET", "/metrics", &[], "").await.unwrap();
+            assert_eq!(answer.status, 200);
+            let text = String::from_utf8(answer.body.to_vec()).unwrap();
+            let has = |row: &str| text.lines().any(|line| line == row);
+            if !has("kurir_journal_seq 0") && has("kurir_sends_total{result=\"sent\"} 1") {
+                return text;
+            }
+        }
+    };
+    let text = tokio::time::timeout(PATIENCE, counted).await.expect("the numbers never moved");
     for row in [
         "kurir_sessions{state=\"connected\"} 1",
         "kurir_sends_total{result=\"sent\"} 1",
