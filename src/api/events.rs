@@ -231,7 +231,7 @@ fn signed(api: &Shared, request: &Request, id: &str) -> bool {
 ///
 /// With a key, or by the signed link that an event has. The box fetches the file from WhatsApp when it is first asked for.
 #[utoipa::path(get, path = "/api/v1/media/{event}", params(EventId, LinkSignature), security(("ApiKey" = []), ()), responses(
-    (status = 200, description = "The file, in its own type", content_type = "application/octet-stream", body = EventFile),
+    (status = 200, description = "The file, in its own type", content_type = "*/*", body = EventFile),
     (status = 403, description = "The event belongs to another account"),
     (status = 404, description = "There is no file of such an event"),
     (status = 410, description = "WhatsApp no longer has the file"),

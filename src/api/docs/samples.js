@@ -143,7 +143,7 @@ function curl(request) {
     for (const [name, value] of pairs(request.fields)) parts.push(`${how} ${shell(`${name}=${value}`)}`);
     for (const [name, file] of Object.entries(request.files)) parts.push(`-F ${shell(`${name}=@${file}`)}`);
   }
-  if (request.answer === "application/octet-stream") parts.push(`-o ${shell("file")}`);
+  if (request.answer === "*/*") parts.push(`-o ${shell("file")}`);
   return parts.join(" \\\n  ");
 }
 
@@ -169,7 +169,7 @@ function javascript(request) {
   if (isStream(request)) {
     lines.push("const text = response.body.pipeThrough(new TextDecoderStream());", "for await (const piece of text) console.log(piece);");
   } else if (request.answer === "application/json") lines.push("console.log(response.status, await response.json());");
-  else if (request.answer === "application/octet-stream") lines.push("const file = await response.blob();");
+  else if (request.answer === "*/*") lines.push("const file = await response.blob();");
   else lines.push("console.log(response.status, await response.text());");
   return lines.join("\n");
 }
@@ -193,7 +193,7 @@ function php(request) {
   if (isStream(request)) lines.push("curl_exec($curl);");
   else {
     lines.push("$answer = curl_exec($curl);");
-    if (request.answer === "application/octet-stream") lines.push("file_put_contents('file', $answer);");
+    if (request.answer === "*/*") lines.push("file_put_contents('file', $answer);");
     else lines.push("echo curl_getinfo($curl, CURLINFO_RESPONSE_CODE), ' ', $answer, PHP_EOL;");
   }
   return lines.join("\n");
@@ -217,7 +217,7 @@ function python(request) {
   const lines = ["import requests", "", `response = requests.${request.method.toLowerCase()}(\n    ${rows.join("\n    ")}\n)`];
   if (isStream(request)) lines.push("for line in response.iter_lines():", "    print(line.decode())");
   else if (request.answer === "application/json") lines.push("print(response.status_code, response.json())");
-  else if (request.answer === "application/octet-stream") lines.push('open("file", "wb").write(response.content)');
+  else if (request.answer === "*/*") lines.push('open("file", "wb").write(response.content)');
   else lines.push("print(response.status_code, response.text)");
   return lines.join("\n");
 }
@@ -229,7 +229,7 @@ function dart(request) {
   const all = headers.length ? indent(literal(Object.fromEntries(headers), DART), 4) : null;
   const lines = [];
   if (isJson(request) || isStream(request)) imports.unshift("import 'dart:convert';");
-  if (request.answer === "application/octet-stream") imports.unshift("import 'dart:io';");
+  if (request.answer === "*/*") imports.unshift("import 'dart:io';");
   if (isStream(request) || isMultipart(request)) {
     const kind = isMultipart(request) ? "MultipartRequest" : "Request";
     lines.push(`final request = http.${kind}(${DART.text(request.method)}, ${uri});`);
@@ -251,7 +251,7 @@ function dart(request) {
     else if (request.form) rows.push(`body: ${indent(literal(Object.fromEntries(pairs(request.fields)), DART), 4)},`);
     lines.push(`final response = await http.${request.method.toLowerCase()}(\n    ${rows.join("\n    ")}\n  );`);
   }
-  if (request.answer === "application/octet-stream") lines.push("await File('file').writeAsBytes(response.bodyBytes);");
+  if (request.answer === "*/*") lines.push("await File('file').writeAsBytes(response.bodyBytes);");
   else if (!isStream(request)) lines.push("print('${response.statusCode} ${response.body}');");
   return `${imports.join("\n")}\n\nFuture<void> main() async {\n  ${lines.join("\n  ")}\n}`;
 }
