@@ -17,7 +17,6 @@ mod checks;
 pub mod control;
 pub mod events;
 mod fonnte;
-mod groups;
 mod health;
 pub mod keys;
 pub mod limits;

@@ -91,7 +91,7 @@ async fn accept(api: &Shared, caller: &Caller, params: Params) -> Result<Value, 
         "detail": "success! message in queue",
         "id": ids,
         "process": "pending",
-        "requestid": now_ms(),
+        "requestid": super::request_id(),
         "target": targets,
     }))
 }
