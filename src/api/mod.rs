@@ -98,6 +98,7 @@ pub fn router(api: Api) -> Router {
         .merge(sessions::routes())
         .merge(webhooks::routes())
         .merge(events::routes())
+        .merge(v1::routes())
         .route("/api/send-message", post(send_message))
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
