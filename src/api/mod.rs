@@ -18,7 +18,6 @@ pub mod control;
 mod docs;
 pub mod events;
 mod fonnte;
-mod groups;
 mod health;
 pub mod keys;
 pub mod limits;
@@ -105,6 +104,7 @@ fn routes() -> Routes {
         .merge(sessions::routes())
         .merge(webhooks::routes())
         .merge(events::routes())
+        .merge(v1::routes())
         .merge(Routes::of(&[&openapi::waapi::DIALECT, &openapi::waya::DIALECT]).with(routes!(send_message)))
 }
 

@@ -15,7 +15,6 @@ use serde_json::{Value, json};
 use utoipa_axum::routes;
 
 use super::access::{NoSession, authorization, header_key};
-use super::groups::{self, GroupsError};
 use super::keys::{Caller, Denied};
 use super::openapi::waapi::{DIALECT, WaapiDevice, WaapiGroups, WaapiMedia, WaapiSent, WaapiStatus};
 use super::openapi::{Groups, Routes, Sending};
@@ -24,6 +23,7 @@ use super::send::{MAX_CAPTION, MAX_TEXT, SendError, Target, check_text};
 use super::{Api, Shared, peer};
 use crate::media::{self, MediaType};
 use crate::outbox::{Accepted, Body};
+use crate::session::groups::GroupsError;
 use crate::session::{Session, Status};
 use crate::store::StoreError;
 
@@ -192,7 +192,7 @@ async fn wa_groups(
     let caller = caller(&api, request.headers(), peer(&request))?;
     let Ok(Path(id)) = id else { return Err(NoSession::Unknown.into()) };
     let session = api.named_session(&caller, &id)?;
-    let groups = groups::list(&session).await.map_err(|e| match e {
+    let groups = session.groups().await.map_err(|e| match e {
         GroupsError::NotConnected => {
             Failure::new(StatusCode::SERVICE_UNAVAILABLE, "Device is not connected or session not active")
         }

@@ -10,7 +10,6 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use super::{Failure, answer, disconnected, enter, session};
-use crate::api::groups;
 use crate::api::keys::Caller;
 use crate::api::openapi::fonnte::{
     FonnteDevice, FonnteDevices, FonnteDone, FonnteGroups, FonnteNumbers, FonntePair, FonntePaired,
@@ -19,6 +18,7 @@ use crate::api::openapi::fonnte::{
 use crate::api::openapi::{Groups, Numbers};
 use crate::api::params::{ParamError, Params};
 use crate::api::{Api, Shared, checks, phone, qr as picture};
+use crate::session::groups::GroupsError;
 use crate::session::registry::PairCodeError;
 use crate::session::{Lookup, Session, Status};
 
@@ -230,22 +230,22 @@ async fn log_out(api: &Shared, caller: &Caller, params: &Params) -> Result<Value
 
 async fn update_groups(api: &Shared, caller: &Caller, params: &Params) -> Result<Value, Failure> {
     let session = session(api, caller, params)?;
-    groups::list(&session).await.map_err(no_groups)?;
+    session.groups().await.map_err(no_groups)?;
     Ok(json!({"status": true, "detail": "update whatsapp group list finished"}))
 }
 
 async fn list_groups(api: &Shared, caller: &Caller, params: &Params) -> Result<Value, Failure> {
     let session = session(api, caller, params)?;
     // Asked for anew each time, so that it needs no update before it.
-    let groups = groups::list(&session).await.map_err(no_groups)?;
+    let groups = session.groups().await.map_err(no_groups)?;
     let data: Vec<Value> =
         groups.into_iter().map(|group| json!({"id": group.id, "name": group.name})).collect();
     Ok(json!({"status": true, "data": data}))
 }
 
-fn no_groups(error: groups::GroupsError) -> Failure {
+fn no_groups(error: GroupsError) -> Failure {
     match error {
-        groups::GroupsError::NotConnected => disconnected(),
+        GroupsError::NotConnected => disconnected(),
         e => Failure::new(StatusCode::BAD_GATEWAY, e.to_string()),
     }
 }

@@ -8,6 +8,7 @@ mod request;
 mod send;
 
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use axum::Json;
@@ -117,7 +118,7 @@ impl IntoResponse for Failure {
             "Status": false,
             "reason": self.reason,
             "detail": self.reason,
-            "requestid": now_ms(),
+            "requestid": request_id(),
         });
         let mut response = (self.status, Json(body)).into_response();
         if let Some(seconds) = self.retry_after {
@@ -125,6 +126,15 @@ impl IntoResponse for Failure {
         }
         response
     }
+}
+
+/// A number for this request: the time in Unix milliseconds, or the next number that no request of this process had.
+fn request_id() -> i64 {
+    static LAST: AtomicI64 = AtomicI64::new(0);
+    let now = now_ms();
+    let last = LAST.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| Some(now.max(last + 1)));
+    // It always succeeds, and tells the number before.
+    now.max(last.unwrap_or(0) + 1)
 }
 
 fn disconnected() -> Failure {
@@ -188,4 +198,21 @@ fn answer(caller: &Caller, result: Result<Value, Failure>) -> Response {
 /// The device that the caller means: its token's, or its account's only one.
 fn session(api: &Shared, caller: &Caller, params: &Params) -> Result<Session, Failure> {
     Ok(api.session_for(caller, params.text("device")?.as_deref())?)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn no_two_requests_have_the_same_number() {
+        let many = || (0..1_000).map(|_| request_id()).collect::<Vec<_>>();
+        let others: Vec<_> = (0..4).map(|_| std::thread::spawn(many)).collect();
+        let mut numbers = many();
+        numbers.extend(others.into_iter().flat_map(|thread| thread.join().unwrap()));
+        assert_eq!(numbers.iter().collect::<HashSet<_>>().len(), 5_000);
+        assert!(numbers[0] > 1_600_000_000_000);
+    }
 }

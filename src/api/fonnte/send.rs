@@ -100,7 +100,7 @@ async fn accept(api: &Shared, caller: &Caller, params: Params) -> Result<Value, 
         "detail": "success! message in queue",
         "id": ids,
         "process": "pending",
-        "requestid": now_ms(),
+        "requestid": super::request_id(),
         "target": targets,
     }))
 }
@@ -171,7 +171,8 @@ async fn prepare(api: &Shared, session: &Session, mut params: Params) -> Result<
         .map(|id| api.quote_received(session, "inboxid", &id))
         .transpose()
         .map_err(|e| failed(session, e))?;
-    let context = Context { quoted, no_preview: !params.flag_or_true("preview")?, ..Context::default() };
+    let preview = params.flag_or_true("preview")?;
+    let context = Context { quoted, preview, no_preview: !preview, ..Context::default() };
     Ok(Ready { targets, addressees, parts, context, timing })
 }
 

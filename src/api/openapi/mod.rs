@@ -16,6 +16,7 @@
 //! keys, the answers 400, 401, 413 and 429, the body of every error that has none of its own, and examples.
 
 mod answers;
+pub(super) mod chats;
 mod document;
 pub(super) mod fonnte;
 pub(super) mod machines;
