@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde_json::{Value, json};
 
-use super::referred::{Known, Referred, message_of};
+use super::referred::{Known, NAMES, Referred, message_of};
 use super::{Failure, Id, Ids, enter, enter_with};
 use crate::api::params::{ParamError, Params};
 use crate::api::send::{MAX_TEXT, Target, check_text};
@@ -216,7 +216,7 @@ async fn edit(State(api): State<Api>, ids: Ids, request: Request) -> Result<Resp
     let params = Params::read(request).await?;
     let mut text = params.required("text")?;
     check_text("text", &text, MAX_TEXT)?;
-    let referred = api.referred(&session, "message", &id, &params, true).await?;
+    let referred = api.referred(&session, "message", &id, &params, &NAMES, true).await?;
     written_by_us(&referred)?;
     let is_text = match &referred.known {
         Known::Sent(message) => {
@@ -244,7 +244,7 @@ async fn edit(State(api): State<Api>, ids: Ids, request: Request) -> Result<Resp
 async fn delete(State(api): State<Api>, ids: Ids, request: Request) -> Result<Response, Failure> {
     let (session, id) = enter_with(&api, &request, ids)?;
     let params = Params::read(request).await?;
-    let referred = api.referred(&session, "message", &id, &params, true).await?;
+    let referred = api.referred(&session, "message", &id, &params, &NAMES, true).await?;
     written_by_us(&referred)?;
     if let Known::Sent(message) = &referred.known {
         if matches!(message.content, Content::Edit { .. } | Content::Delete { .. } | Content::Reaction { .. })
@@ -304,7 +304,7 @@ async fn put_reaction(
     params: &Params,
     emoji: String,
 ) -> Result<Response, Failure> {
-    let referred = api.referred(session, "message", id, params, false).await?;
+    let referred = api.referred(session, "message", id, params, &NAMES, false).await?;
     match &referred.known {
         Known::Sent(message) => sent(message, None)?,
         Known::Received(event) if message_of(event).is_none() => {
