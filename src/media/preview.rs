@@ -13,8 +13,10 @@ use ureq::http::{Uri, header};
 use super::fetch::{self, FetchError, FetchPolicy, is_page};
 use super::{Spool, url};
 
-/// Time for page and picture together.
-const TOTAL: Duration = Duration::from_secs(3);
+/// The longest that a message waits for its preview.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// Time for page and picture together: less, so that the answer is remembered before nobody waits any more.
+const TOTAL: Duration = Duration::from_millis(2_500);
 /// What is read of a page; what is looked for stands in its head.
 const MAX_PAGE: u64 = 512 * 1024;
 /// Largest picture that is looked at, in bytes.
@@ -108,7 +110,7 @@ impl Previews {
             })
         });
         // Whoever waits for somebody else's question waits no longer than for an own one.
-        tokio::time::timeout(TOTAL, ask).await.ok()?.clone()
+        tokio::time::timeout(PATIENCE, ask).await.ok()?.clone()
     }
 
     async fn ask(&self, link: &str) -> Result<Option<Preview>, FetchError> {

@@ -153,7 +153,7 @@ async fn mark(
         return Err(Failure::new(StatusCode::BAD_REQUEST, "messages: must be a list of message ids"));
     }
     let author = match chat.ends_with("@g.us") {
-        true => Some(api.author(session, &params.required("sender")?).await?),
+        true => Some(api.author(session, params, "sender").await?),
         false => None,
     };
     let ids = marked.entry((chat.to_owned(), author)).or_default();

@@ -3,6 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::Failure;
+use super::referred::Names;
 use crate::api::params::{ParamError, Params};
 use crate::api::send::{self, MAX_CAPTION, MAX_TEXT, SendError, Target, check_text};
 use crate::api::{Shared, phone};
@@ -16,6 +17,9 @@ const MAX_MENTIONS: usize = 256;
 const MAX_NAME: usize = 255;
 /// Longest contact card, in characters.
 const MAX_CARD: usize = 16 * 1024;
+
+/// A reply's message is in the reply's own chat.
+const REPLY: Names = Names { chat: "to", sender: "reply_to_sender", from_me: "reply_to_from_me" };
 
 /// Kinds of message, as `type` names them.
 const TYPES: &[(&str, Kind)] = &[
@@ -170,8 +174,8 @@ impl Shared {
     ) -> Result<Context, Failure> {
         let mut context = Context::default();
         if let Some(id) = params.text("reply_to")? {
-            let referred = self.referred(session, "reply_to", &id, &answered(params, to), false).await?;
-            if referred.chat.jid() != to.jid() {
+            let referred = self.referred(session, "reply_to", &id, params, &REPLY, false).await?;
+            if !referred.is_in(to.jid()) {
                 return Err(wrong("reply_to", "is a message of another chat"));
             }
             context.quoted = Some(referred.about);
@@ -209,18 +213,6 @@ impl Shared {
         context.no_preview = params.has("preview") && !context.preview;
         Ok(context)
     }
-}
-
-/// The parameters of a reply, as those of a message that is referred to.
-fn answered(params: &Params, to: &Target) -> Params {
-    let mut fields = Map::new();
-    fields.insert("chat".into(), Value::String(to.jid().to_owned()));
-    for (from, name) in [("reply_to_sender", "sender"), ("reply_to_from_me", "from_me")] {
-        if let Some(value) = params.value(from) {
-            fields.insert(name.into(), value.clone());
-        }
-    }
-    Params::from_object(fields)
 }
 
 /// WhatsApp finds a mention in a text as `@` and the JID's own digits; people write the number as they know it.

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use utoipa_axum::router::UtoipaMethodRouterExt;
 use utoipa_axum::routes;
 
-use super::referred::{Known, Referred, message_of};
+use super::referred::{Known, NAMES, Referred, message_of};
 use super::{Failure, Id, Ids, enter, enter_with};
 use crate::api::openapi::chats::{
     MessageAccepted, MessageCancelled, MessageEdit, MessageReaction, MessageShown, MessageWhere, NewMessage,
@@ -254,7 +254,7 @@ async fn edit(State(api): State<Api>, ids: Ids, request: Request) -> Result<Resp
     let params = Params::read(request).await?;
     let mut text = params.required("text")?;
     check_text("text", &text, MAX_TEXT)?;
-    let referred = api.referred(&session, "message", &id, &params, true).await?;
+    let referred = api.referred(&session, "message", &id, &params, &NAMES, true).await?;
     written_by_us(&referred)?;
     let is_text = match &referred.known {
         Known::Sent(message) => {
@@ -292,7 +292,7 @@ async fn edit(State(api): State<Api>, ids: Ids, request: Request) -> Result<Resp
 async fn delete(State(api): State<Api>, ids: Ids, request: Request) -> Result<Response, Failure> {
     let (session, id) = enter_with(&api, &request, ids)?;
     let params = Params::read(request).await?;
-    let referred = api.referred(&session, "message", &id, &params, true).await?;
+    let referred = api.referred(&session, "message", &id, &params, &NAMES, true).await?;
     written_by_us(&referred)?;
     if let Known::Sent(message) = &referred.known {
         if matches!(message.content, Content::Edit { .. } | Content::Delete { .. } | Content::Reaction { .. })
@@ -366,7 +366,7 @@ async fn put_reaction(
     params: &Params,
     emoji: String,
 ) -> Result<Response, Failure> {
-    let referred = api.referred(session, "message", id, params, false).await?;
+    let referred = api.referred(session, "message", id, params, &NAMES, false).await?;
     match &referred.known {
         Known::Sent(message) => sent(message, None)?,
         Known::Received(event) if message_of(event).is_none() => {

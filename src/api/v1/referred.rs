@@ -12,6 +12,19 @@ use crate::inbox::{self, Event, event_id};
 use crate::outbox::{Message, Target as About};
 use crate::session::Session;
 
+/// How the parameters are called that say more of a message.
+pub(super) struct Names {
+    /// Its chat.
+    pub(super) chat: &'static str,
+    /// Its author, in a group.
+    pub(super) sender: &'static str,
+    /// Whether this account wrote it.
+    pub(super) from_me: &'static str,
+}
+
+/// As they are called where the message itself is what a request is about.
+pub(super) const NAMES: Names = Names { chat: "chat", sender: "sender", from_me: "from_me" };
+
 /// An earlier message.
 pub(super) struct Referred {
     /// The chat it is in.
@@ -71,15 +84,28 @@ fn unknown(field: &str) -> Failure {
     Failure::new(StatusCode::NOT_FOUND, message)
 }
 
+impl Referred {
+    /// Whether it is in the chat with this JID, which may be either name of a person.
+    pub(super) fn is_in(&self, chat: &str) -> bool {
+        let private = !self.chat.jid().ends_with("@g.us");
+        let lid = match &self.known {
+            Known::Received(event) if private => event.person.lid.as_deref(),
+            _ => None,
+        };
+        self.chat.jid() == chat || lid == Some(chat)
+    }
+}
+
 impl Shared {
-    /// The message that `id` means. One that we know nothing of needs `chat` in the parameters, and in a group `sender`
-    /// unless `from_me`. `own`: what `from_me` is where the caller does not say.
+    /// The message that `id`, from the parameter `field`, means. One that we know nothing of needs its chat in the
+    /// parameters, and in a group its author unless it is ours. `own`: whether it is ours where the caller does not say.
     pub(super) async fn referred(
         &self,
         session: &Session,
         field: &'static str,
         id: &str,
         params: &Params,
+        names: &Names,
         own: bool,
     ) -> Result<Referred, Failure> {
         let id = id.trim();
@@ -107,29 +133,31 @@ impl Shared {
             let chat = Target::known(event.chat_id.clone().unwrap_or_default());
             return Ok(Referred { chat, about, known: Known::Received(Box::new(event)) });
         }
-        let Some(chat) = params.text("chat")? else { return Err(unknown(field)) };
-        let chat = self.target(session, "chat", &chat, true).await?;
-        let from_me = if params.has("from_me") { params.flag("from_me")? } else { own };
+        let Some(chat) = params.text(names.chat)? else { return Err(unknown(field)) };
+        let chat = self.target(session, names.chat, &chat, true).await?;
+        let from_me = if params.has(names.from_me) { params.flag(names.from_me)? } else { own };
         let mut author = None;
         if chat.jid().ends_with("@g.us") && !from_me {
-            author = Some(self.author(session, &params.required("sender")?).await?);
+            author = Some(self.author(session, params, names.sender).await?);
         }
         let about = About { id: id.to_owned(), from_me, author, text: None };
         Ok(Referred { chat, about, known: Known::Nothing })
     }
 
-    /// The JID of somebody who wrote in a group.
-    pub(super) async fn author(&self, session: &Session, text: &str) -> Result<String, Failure> {
-        let recipient = phone::recipient(text, &self.country_code);
-        let recipient =
-            recipient.map_err(|e| ParamError::Value { field: "sender", reason: e.to_string() })?;
-        match recipient {
+    /// The JID of somebody who wrote in a group, as the parameter `field` names them.
+    pub(super) async fn author(
+        &self,
+        session: &Session,
+        params: &Params,
+        field: &'static str,
+    ) -> Result<String, Failure> {
+        let wrong = |reason: String| Failure::from(ParamError::Value { field, reason });
+        let text = params.required(field)?;
+        match phone::recipient(&text, &self.country_code).map_err(|e| wrong(e.to_string()))? {
             Recipient::Jid(jid) if jid.ends_with("@lid") => Ok(jid),
-            Recipient::Jid(_) => {
-                Err(ParamError::Value { field: "sender", reason: "is not a person".into() }.into())
-            }
+            Recipient::Jid(_) => Err(wrong("is not a person".into())),
             Recipient::Number(number) => {
-                Ok(self.target(session, "sender", &number, true).await?.jid().to_owned())
+                Ok(self.target(session, field, &number, true).await?.jid().to_owned())
             }
         }
     }

@@ -152,8 +152,9 @@ fn describe(api: &Shared, own: &SessionSettings) -> Value {
         "stranger_daily_cap": own.stranger_daily_cap.unwrap_or(strangers.daily_cap),
         "stranger_delay_ms": ms(own.stranger_delay_ms, strangers.delay),
     });
-    let names = json!(own).as_object().map(|own| own.keys().cloned().collect::<Vec<_>>());
-    json!({"success": true, "settings": settings, "own": names.unwrap_or_default()})
+    let mut names: Vec<String> = json!(own).as_object().into_iter().flat_map(Map::keys).cloned().collect();
+    names.sort();
+    json!({"success": true, "settings": settings, "own": names})
 }
 
 /// Show a session's settings
