@@ -20,12 +20,13 @@ use super::support::{CUSTOMER, NOBODY, OFFICE, Office, PATIENCE, request, wait_f
 
 const NEW_PHONE: &str = "6281100000009";
 
-struct Tour {
-    office: Office,
-    session: Session,
-    reader: Reader,
+/// An office, and somebody who tries everything that it offers.
+pub(crate) struct Tour {
+    pub(crate) office: Office,
+    pub(crate) session: Session,
+    pub(crate) reader: Reader,
     /// The address of sample files.
-    files: String,
+    pub(crate) files: String,
 }
 
 impl Tour {
@@ -42,7 +43,7 @@ impl Tour {
         Tour { office, session, reader, files: format!("http://{files}") }
     }
 
-    fn key(&self) -> Key<'_> {
+    pub(crate) fn key(&self) -> Key<'_> {
         Key::Header(&self.office.key)
     }
 
@@ -469,6 +470,7 @@ async fn every_route_is_described_and_answers_as_described() {
     tour.mpwa().await;
     // By now there is something in the journal.
     tour.kurir().await;
+    tour.chats().await;
     tour.sessions().await;
     tour.machines().await;
     tour.without_a_key().await;

@@ -6,6 +6,7 @@
 mod support;
 
 mod calls;
+mod chats;
 mod page;
 mod reader;
 mod schema;
