@@ -167,7 +167,8 @@ async fn send_message(State(api): State<Api>, request: Request) -> Response {
         return waapi::send_message(&api, request).await.into_response();
     }
     let message = "Unauthorized: send the key in X-API-Key, or in Authorization as Bearer.";
-    let body = json!({"success": false, "status": false, "error": message, "message": message});
+    // The clients of both look for the text in `error`.
+    let body = json!({"success": false, "error": message});
     (StatusCode::UNAUTHORIZED, axum::Json(body)).into_response()
 }
 
