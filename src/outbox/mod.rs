@@ -15,6 +15,7 @@ mod pump;
 mod record;
 pub mod schedule;
 mod strangers;
+mod upload;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
@@ -38,6 +39,7 @@ pub use orders::{Cancelled, Retried};
 pub use record::{Message, Progress, Reference, TABLES};
 use schedule::Pace;
 pub use strangers::{Acquaintance, StrangerSettings};
+use upload::Uploads;
 
 /// Receipts taken into one write.
 const RECEIPT_BATCH: usize = 256;
@@ -158,6 +160,7 @@ struct Shared {
     settings: OutboxSettings,
     message_ids: MessageIds,
     counts: Counts,
+    uploads: Uploads,
     /// Files that a receipt made unneeded before the send's own end was recorded, which removes them. What a crash
     /// leaves is found by the next start.
     freed: Mutex<HashSet<String>>,
@@ -244,6 +247,7 @@ impl Outbox {
                 settings,
                 message_ids,
                 counts: Counts::default(),
+                uploads: Uploads::default(),
                 freed: Mutex::default(),
                 lanes: Mutex::new(lanes),
                 acquaintance: OnceLock::new(),
@@ -434,6 +438,7 @@ impl Outbox {
 
     /// Removes a kept file. One that stays is found by the next start.
     async fn remove_file(&self, id: &str) {
+        self.shared.uploads.forget(id);
         if let Err(e) = self.shared.spool.remove(id).await {
             log::warn!("{e}");
         }

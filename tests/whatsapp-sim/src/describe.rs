@@ -27,6 +27,12 @@ pub struct Described {
     pub ptt: Option<bool>,
     /// How long audio or video plays.
     pub seconds: Option<u32>,
+    /// The waveform of a voice note.
+    pub waveform: Option<Vec<u8>>,
+    /// Width and height of what is seen, in pixels.
+    pub dimensions: Option<(u32, u32)>,
+    /// The small picture inside the message.
+    pub thumbnail: Option<Vec<u8>>,
     /// The id of the message this one refers to.
     pub quoted: Option<String>,
     /// Where the medium is and how to decrypt it.
@@ -95,6 +101,8 @@ fn media(message: &wa::Message) -> Option<Described> {
             kind: "image",
             caption: m.caption.clone(),
             mime: m.mimetype.clone(),
+            dimensions: m.width.zip(m.height),
+            thumbnail: m.jpeg_thumbnail.clone(),
             quoted: quoted(m.context_info.as_option()),
             media: Some(MediaRef::of(m)),
             ..Described::default()
@@ -106,6 +114,8 @@ fn media(message: &wa::Message) -> Option<Described> {
             caption: m.caption.clone(),
             mime: m.mimetype.clone(),
             seconds: m.seconds,
+            dimensions: m.width.zip(m.height),
+            thumbnail: m.jpeg_thumbnail.clone(),
             quoted: quoted(m.context_info.as_option()),
             media: Some(MediaRef::of(m)),
             ..Described::default()
@@ -117,6 +127,7 @@ fn media(message: &wa::Message) -> Option<Described> {
             mime: m.mimetype.clone(),
             ptt: Some(m.ptt.unwrap_or(false)),
             seconds: m.seconds,
+            waveform: m.waveform.clone(),
             quoted: quoted(m.context_info.as_option()),
             media: Some(MediaRef::of(m)),
             ..Described::default()
@@ -137,6 +148,7 @@ fn media(message: &wa::Message) -> Option<Described> {
         return Some(Described {
             kind: "sticker",
             mime: m.mimetype.clone(),
+            dimensions: m.width.zip(m.height),
             quoted: quoted(m.context_info.as_option()),
             media: Some(MediaRef::of(m)),
             ..Described::default()
