@@ -6,7 +6,7 @@ use super::Shared;
 use super::phone::{self, Recipient};
 use crate::ids;
 use crate::inbox::{self, Event};
-use crate::media::{FetchError, KindError, SpoolError};
+use crate::media::{FetchError, KindError, SpoolError, VoiceError};
 use crate::outbox::{
     AcceptError, Accepted, Batch, Body, Content, Draft, Message, Options, Reference, Target as Quoted,
 };
@@ -57,7 +57,12 @@ impl SendError {
             SendError::Fetch(e) if e.is_remote() => StatusCode::BAD_GATEWAY,
             SendError::Fetch(e) if e.is_local() => StatusCode::SERVICE_UNAVAILABLE,
             SendError::Fetch(_) => StatusCode::BAD_REQUEST,
-            SendError::Spool(e) | SendError::Accept(AcceptError::Spool(e)) => spool_status(e),
+            SendError::Spool(e)
+            | SendError::Accept(AcceptError::Spool(e) | AcceptError::Voice(VoiceError::Spool(e))) => {
+                spool_status(e)
+            }
+            SendError::Accept(AcceptError::Voice(e)) if e.is_client() => StatusCode::BAD_REQUEST,
+            SendError::Accept(AcceptError::Voice(_)) => StatusCode::SERVICE_UNAVAILABLE,
             SendError::Accept(AcceptError::QueueFull { .. } | AcceptError::Strangers { .. }) => {
                 StatusCode::TOO_MANY_REQUESTS
             }
@@ -77,6 +82,7 @@ impl SendError {
             SendError::Accept(AcceptError::QueueFull { .. }) => Some(QUEUE_PAUSE),
             SendError::Accept(AcceptError::Strangers { wait, .. }) => Some(wait.as_secs() + 1),
             SendError::Fetch(e) if e.is_local() => Some(10),
+            SendError::Accept(AcceptError::Voice(VoiceError::Busy)) => Some(30),
             _ => None,
         }
     }
