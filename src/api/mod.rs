@@ -27,6 +27,7 @@ mod params;
 mod parts;
 pub mod phone;
 pub mod qr;
+pub mod request_log;
 mod send;
 pub mod serve;
 mod sessions;
@@ -63,6 +64,8 @@ pub struct Shared {
     pub webhooks: Webhooks,
     /// Files that people sent.
     pub received: Received,
+    /// What was asked and answered.
+    pub request_log: request_log::RequestLog,
     /// Requests by route and status.
     pub requests: metrics::Requests,
     /// Places for event streams.
@@ -99,10 +102,12 @@ pub fn router(api: Api) -> Router {
         .merge(sessions::routes())
         .merge(webhooks::routes())
         .merge(events::routes())
+        .merge(request_log::routes())
         .route("/api/send-message", post(send_message))
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(axum::middleware::from_fn(access::rate_headers))
+        .layer(axum::middleware::from_fn_with_state(Arc::clone(&api), request_log::log))
         .layer(axum::middleware::from_fn_with_state(Arc::clone(&api), metrics::count))
         .with_state(api)
 }

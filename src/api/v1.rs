@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 use super::access::header_key;
 use super::keys::{Caller, Denied};
 use super::params::{self, MAX_BODY, ParamError};
+use super::request_log;
 use super::{Shared, peer};
 use crate::store::StoreError;
 
@@ -94,7 +95,10 @@ pub(super) async fn object(request: Request) -> Result<Map<String, Value>, Failu
         return Ok(Map::new());
     }
     match params::parse_json(&body)? {
-        Value::Object(object) => Ok(object),
+        Value::Object(object) => {
+            request_log::note_body(&object);
+            Ok(object)
+        }
         _ => Err(Failure::bad("The request body must be a JSON object")),
     }
 }

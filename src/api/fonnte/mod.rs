@@ -23,7 +23,7 @@ use super::access::{NoSession, authorization};
 use super::checks::CheckError;
 use super::keys::{Caller, Denied};
 use super::params::{ParamError, Params};
-use super::send::SendError;
+use super::send::{SendError, store_message, store_status};
 use super::{Api, Shared, peer};
 use crate::clock::now_ms;
 use crate::media::MAX_MEDIA;
@@ -78,7 +78,7 @@ impl From<ParamError> for Failure {
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Failure {
         log::error!("dialect fonnte: {error}");
-        Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "the store failed; look at the gateway's log")
+        Failure::new(store_status(&error), store_message(&error))
     }
 }
 

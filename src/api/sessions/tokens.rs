@@ -10,6 +10,7 @@ use super::{Failure, Id, caller, not_a_token, own_session};
 use crate::api::Api;
 use crate::api::keys::{KeyError, KeyRules};
 use crate::api::params::Params;
+use crate::api::send::store_status;
 
 /// Makes a token for a session. The answer is the only place where it is ever shown.
 pub(super) async fn create(State(api): State<Api>, id: Id, request: Request) -> Result<Response, Failure> {
@@ -27,7 +28,7 @@ pub(super) async fn create(State(api): State<Api>, id: Id, request: Request) -> 
         KeyError::TooMany => Failure::new(StatusCode::CONFLICT, e.to_string()),
         KeyError::Store(e) => {
             log::error!("a token could not be stored: {e}");
-            Failure::new(StatusCode::INTERNAL_SERVER_ERROR, e.to_string())
+            Failure::new(store_status(&e), e.to_string())
         }
         e => Failure::bad_request(e.to_string()),
     })?;

@@ -20,7 +20,7 @@ use serde_json::json;
 use super::access::{NoSession, header_key};
 use super::keys::{Caller, Denied};
 use super::params::ParamError;
-use super::send::SendError;
+use super::send::{SendError, store_message, store_status};
 use super::{Api, Shared};
 use crate::session::Session;
 use crate::store::StoreError;
@@ -71,7 +71,7 @@ impl From<ParamError> for Failure {
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Failure {
         log::error!("dialect waya: {error}");
-        Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "The store failed; look at the gateway's log")
+        Failure::new(store_status(&error), store_message(&error))
     }
 }
 
