@@ -1,16 +1,18 @@
 //! `GET /api/v1/requests`: reading the log.
 
 use axum::Json;
-use axum::Router;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
 use serde_json::{Value, json};
+use utoipa_axum::routes;
 
 use super::record::{self, Row};
 use crate::api::keys::Caller;
+use crate::api::openapi::Routes;
+use crate::api::openapi::requests::{LoggedRequestShown, LoggedRequests, RequestId, RequestsQuery};
+use crate::api::openapi::v1::DIALECT;
 use crate::api::params::{ParamError, Params};
 use crate::api::v1::{Failure, caller};
 use crate::api::{Api, Shared};
@@ -20,8 +22,8 @@ use crate::clock::now_ms;
 const PAGE: i64 = 50;
 const MOST: i64 = 200;
 
-pub(in crate::api) fn routes() -> Router<Api> {
-    Router::new().route("/api/v1/requests", get(list)).route("/api/v1/requests/{id}", get(show))
+pub(in crate::api) fn routes() -> Routes {
+    Routes::of(&[&DIALECT]).with(routes!(list)).with(routes!(show))
 }
 
 /// Whether a request is this caller's to read: a device token sees what it did itself, a key what its account did, an
@@ -101,6 +103,14 @@ fn is_off(api: &Shared) -> Result<(), Failure> {
     Err(Failure::new(StatusCode::NOT_FOUND, message))
 }
 
+/// List requests
+///
+/// What applications asked, newest first, without keys and files: a key sees its account's, a device token its own, an
+/// administrator's key all.
+#[utoipa::path(get, path = "/api/v1/requests", params(RequestsQuery), responses(
+    (status = 200, description = "A page of requests", body = LoggedRequests),
+    (status = 404, description = "The log is switched off"),
+))]
 async fn list(State(api): State<Api>, request: Request) -> Result<Response, Failure> {
     let caller = caller(&api, &request)?;
     is_off(&api)?;
@@ -132,6 +142,13 @@ async fn list(State(api): State<Api>, request: Request) -> Result<Response, Fail
     Ok(Json(json!({"success": true, "requests": requests, "next": next})).into_response())
 }
 
+/// Show a request
+///
+/// With its parameters and its answer.
+#[utoipa::path(get, path = "/api/v1/requests/{id}", params(RequestId), responses(
+    (status = 200, description = "The request", body = LoggedRequestShown),
+    (status = 404, description = "There is no such request, or the log is switched off"),
+))]
 async fn show(
     State(api): State<Api>,
     id: Result<Path<String>, PathRejection>,

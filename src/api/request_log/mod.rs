@@ -58,6 +58,7 @@ const UNLOGGED: &[&str] = &[
     "/metrics",
     "/openapi.json",
     "/docs",
+    "/docs/{file}",
     "/api/v1/requests",
     "/api/v1/requests/{id}",
 ];

@@ -45,6 +45,6 @@ pub use adv::QrError;
 pub use error::SimError;
 pub use groups::GroupChange;
 pub use phone::PhoneReceipt;
-pub use sim::{PhoneInfo, Sim, SimConfig};
+pub use sim::{GroupView, PhoneInfo, Sim, SimConfig};
 pub use typing::Typing;
 pub use world::lid_of;
