@@ -28,6 +28,7 @@ mod params;
 mod parts;
 pub mod phone;
 pub mod qr;
+pub mod request_log;
 mod send;
 pub mod serve;
 mod sessions;
@@ -65,6 +66,8 @@ pub struct Shared {
     pub webhooks: Webhooks,
     /// Files that people sent.
     pub received: Received,
+    /// What was asked and answered.
+    pub request_log: request_log::RequestLog,
     /// Requests by route and status.
     pub requests: metrics::Requests,
     /// Places for event streams.
@@ -104,6 +107,7 @@ fn routes() -> Routes {
         .merge(sessions::routes())
         .merge(webhooks::routes())
         .merge(events::routes())
+        .merge(request_log::routes())
         .merge(v1::routes())
         .merge(Routes::of(&[&openapi::waapi::DIALECT, &openapi::waya::DIALECT]).with(routes!(send_message)))
 }
@@ -115,6 +119,7 @@ pub fn router(api: Api) -> Router {
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(axum::middleware::from_fn(access::rate_headers))
+        .layer(axum::middleware::from_fn_with_state(Arc::clone(&api), request_log::log))
         .layer(axum::middleware::from_fn_with_state(Arc::clone(&api), metrics::count))
         .with_state(api)
 }
