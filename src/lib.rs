@@ -13,6 +13,7 @@ pub mod inbox;
 pub mod log;
 pub mod media;
 pub mod outbox;
+pub mod panel;
 pub mod session;
 pub mod store;
 pub mod webhook;
