@@ -5,7 +5,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
 
-use super::{Api, Shared};
+use super::{Api, Shared, panel};
 
 /// The process answers.
 pub(super) async fn healthz() -> Response {
@@ -55,6 +55,7 @@ fn report(api: &Shared) -> (StatusCode, Value) {
         "store": store,
         "counts": Value::Object(counts),
         "sessions": sessions,
+        "panel": panel::status(api),
     });
     (if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, body)
 }

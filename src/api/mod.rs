@@ -11,6 +11,7 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde_json::json;
+use tokio::sync::watch;
 
 mod access;
 mod checks;
@@ -23,6 +24,7 @@ pub mod keys;
 pub mod limits;
 pub mod metrics;
 mod mpwa;
+mod panel;
 mod params;
 mod parts;
 pub mod phone;
@@ -39,6 +41,7 @@ mod webhooks;
 use crate::inbox::Inbox;
 use crate::media::{FetchPolicy, Spool};
 use crate::outbox::Outbox;
+use crate::panel::run::Shown;
 use crate::session::{Received, Registry};
 use crate::store::Store;
 use crate::webhook::Webhooks;
@@ -81,6 +84,10 @@ pub struct Shared {
     pub checks: Checks,
     /// The data folder, for messages to people.
     pub data_dir: PathBuf,
+    /// What the front panel shows.
+    pub panel: watch::Receiver<Shown>,
+    /// Becomes true when everything is to be erased.
+    pub erase: watch::Sender<bool>,
 }
 
 /// State of the router.
@@ -99,6 +106,7 @@ pub fn router(api: Api) -> Router {
         .merge(sessions::routes())
         .merge(webhooks::routes())
         .merge(events::routes())
+        .merge(panel::routes())
         .route("/api/send-message", post(send_message))
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)

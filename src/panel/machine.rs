@@ -38,6 +38,9 @@ pub enum Input {
     View(Box<View>),
     /// A button moved. Edges of one button must come in order; how late does not matter.
     Edge(Edge),
+    /// The buttons were opened anew, with these down, or are gone for now (all of them). What was held before means
+    /// nothing: its release was not seen.
+    Buttons(Vec<Button>),
     /// Time has passed: [`Output::wake_at`] has come. More often does no harm.
     Tick,
 }
@@ -147,6 +150,7 @@ impl Panel {
                     self.wake(now);
                 }
             }
+            Input::Buttons(held) => self.presses = Presses::new(&held),
             Input::Tick => {}
         }
         if let Some(gesture) = self.presses.pass(now) {

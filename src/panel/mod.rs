@@ -9,8 +9,10 @@ pub mod light;
 mod machine;
 mod pages;
 mod press;
+pub mod run;
 mod screen;
 mod view;
+pub mod watch;
 
 pub use light::{Pattern, Signal};
 pub use machine::{Action, BLANK_AFTER, BLANK_AFTER_CODE, Input, Output, Panel};

@@ -35,6 +35,7 @@ pub fn kurir(folder: &Path, arguments: &[&str]) -> Command {
     command
         .args(arguments)
         .env("KURIR_DATA_DIR", folder)
+        .env("KURIR_BOARD", "none")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
