@@ -190,7 +190,10 @@ pub async fn run(
                 "panel: a button's order was dropped, because the one before is still being carried out: {e}"
             );
         }
-        let refresh = woken || (pressed && now.saturating_duration_since(refreshed) >= REFRESH_EVERY);
+        // Whoever presses a button before a display that shows nothing wants it back now.
+        let fails = *display_changes.borrow() == Health::Fails;
+        let stale = fails || now.saturating_duration_since(refreshed) >= REFRESH_EVERY;
+        let refresh = woken || (pressed && stale);
         if refresh {
             refreshed = now;
         }
