@@ -15,7 +15,7 @@ use crate::api::serve::ServeLimits;
 use crate::api::{self, ApiSettings, control, keys, keys::Keys, limits};
 use crate::config::Config;
 use crate::inbox::{self, Inbox, InboxSettings};
-use crate::media::{FetchPolicy, Spool, SpoolError};
+use crate::media::{FetchPolicy, Previews, Spool, SpoolError};
 use crate::outbox::{self, Outbox, OutboxSettings};
 use crate::panel::run::{FirstSession, Parts, Shown};
 use crate::panel::watch::Facts;
@@ -227,6 +227,7 @@ impl Gateway {
         )?;
         let mut fetch = FetchPolicy::new(config.allow_private_fetch.clone());
         (fetch.total, fetch.stall) = (config.limits.fetch_total, config.limits.fetch_stall);
+        outbox.set_previews(Previews::new(&fetch, spool.clone()));
         let parts = webhook::Parts {
             store: store.clone(),
             inbox: inbox.clone(),

@@ -9,21 +9,22 @@ use axum::extract::{ConnectInfo, Request, State};
 use axum::http::header::ALLOW;
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
 use serde_json::json;
 use tokio::sync::watch;
+use utoipa_axum::routes;
 
 mod access;
 mod checks;
 pub mod control;
+mod docs;
 pub mod events;
 mod fonnte;
-mod groups;
 mod health;
 pub mod keys;
 pub mod limits;
 pub mod metrics;
 mod mpwa;
+mod openapi;
 mod panel;
 mod params;
 mod parts;
@@ -48,6 +49,7 @@ use crate::webhook::Webhooks;
 use access::header_key;
 use keys::Keys;
 use limits::{Checks, Rates};
+use openapi::{MessageSent, Routes, SendMessage, Sending};
 pub use settings::ApiSettings;
 
 /// What the handlers share.
@@ -93,12 +95,15 @@ pub struct Shared {
 /// State of the router.
 pub type Api = Arc<Shared>;
 
-/// Every route that applications may call.
-pub fn router(api: Api) -> Router {
-    Router::new()
-        .route("/healthz", get(health::healthz))
-        .route("/readyz", get(health::readyz))
-        .route("/metrics", get(metrics::metrics))
+/// Every route that applications may call, with its description.
+fn routes() -> Routes {
+    Routes::of(&[&openapi::machines::DIALECT])
+        .with(routes!(health::healthz))
+        .with(routes!(health::readyz))
+        .with(routes!(metrics::metrics))
+        .with(routes!(openapi::show))
+        .with(routes!(docs::page))
+        .with(routes!(docs::file))
         .merge(mpwa::routes())
         .merge(fonnte::routes())
         .merge(waapi::routes())
@@ -107,7 +112,14 @@ pub fn router(api: Api) -> Router {
         .merge(webhooks::routes())
         .merge(events::routes())
         .merge(panel::routes())
-        .route("/api/send-message", post(send_message))
+        .merge(v1::routes())
+        .merge(Routes::of(&[&openapi::waapi::DIALECT, &openapi::waya::DIALECT]).with(routes!(send_message)))
+}
+
+/// The router of [`routes`].
+pub fn router(api: Api) -> Router {
+    routes()
+        .into_router()
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(axum::middleware::from_fn(access::rate_headers))
@@ -138,7 +150,23 @@ async fn no_head() -> Response {
     response
 }
 
-/// Two dialects have this path: `X-API-Key` means dialect 3, `Authorization` dialect 2.
+/// Send a message
+///
+/// Two dialects have this path. With `X-API-Key` it is `waya`'s: a text, a file or both, to one or many, one after the
+/// other. With `Authorization` it is `waapi`'s: a text to one, at once.
+#[utoipa::path(post, path = "/api/send-message",
+    request_body(content = SendMessage, examples(
+        ("waapi" = (value = json!({"to": "6281234567890", "message": "Halo, pesanan Anda sudah siap"}))),
+        ("waya" = (value = json!({
+            "number": "6281234567890", "message": "Halo, pesanan Anda sudah siap", "reference_id": "INV-2026-0042",
+        }))),
+    )),
+    responses(
+        (status = 200, description = "The message is kept and will be sent", body = MessageSent),
+        (status = 403, description = "The device belongs to another account, or the recipient is not on the allow list"),
+        Sending,
+    )
+)]
 async fn send_message(State(api): State<Api>, request: Request) -> Response {
     if request.headers().contains_key("x-api-key") {
         return waya::send_message(&api, request).await.into_response();

@@ -1,14 +1,16 @@
 //! The front panel, looked at from afar.
 
-use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
 use kurir_board::png;
 use serde_json::{Value, json};
+use utoipa_axum::routes;
 
+use super::openapi::Routes;
+use super::openapi::machines::{PanelPicture, PanelScale};
+use super::openapi::v1::DIALECT;
 use super::v1::{Failure, caller};
 use super::{Api, Shared};
 
@@ -17,12 +19,18 @@ const SCALE: u32 = 4;
 /// Largest `scale`. A 240x240 panel is 3840 pixels wide then.
 const MAX_SCALE: u32 = 16;
 
-pub(super) fn routes() -> Router<Api> {
-    Router::new().route("/api/v1/panel.png", get(picture))
+pub(super) fn routes() -> Routes {
+    Routes::of(&[&DIALECT]).with(routes!(picture))
 }
 
-/// What the screen shows now. Only for who may see every session of the box, because the screen may show each one's
-/// number and pairing code.
+/// See the front panel
+///
+/// What its screen shows now, as a picture: black while the screen is off. On a box without a display, what one of 128x64
+/// pixels last showed. For a key that may use every session of the box, because any one's pairing code may be shown.
+#[utoipa::path(get, path = "/api/v1/panel.png", params(PanelScale), responses(
+    (status = 200, description = "The picture", content_type = "image/png", body = PanelPicture),
+    (status = 403, description = "The key may not use every session of this box"),
+))]
 async fn picture(State(api): State<Api>, request: Request) -> Result<Response, Failure> {
     let caller = caller(&api, &request)?;
     let shown = api.panel.borrow().clone();

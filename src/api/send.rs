@@ -8,7 +8,7 @@ use crate::ids;
 use crate::inbox::{self, Event};
 use crate::media::{FetchError, KindError, SpoolError};
 use crate::outbox::{
-    AcceptError, Accepted, Batch, Body, Content, Draft, Options, Reference, Target as Quoted,
+    AcceptError, Accepted, Batch, Body, Content, Draft, Message, Options, Reference, Target as Quoted,
 };
 use crate::session::{Lookup, LookupError, Session};
 use crate::store::StoreError;
@@ -107,6 +107,16 @@ pub(super) struct Target {
 }
 
 impl Target {
+    /// A chat that is known by its JID.
+    pub(super) fn known(jid: String) -> Target {
+        Target { jid, checked: true }
+    }
+
+    /// The chat that an earlier message went to.
+    pub(super) fn of(message: &Message) -> Target {
+        Target { jid: message.to.clone(), checked: message.checked }
+    }
+
     /// The number or group without WhatsApp's server name where it is a number.
     pub(super) fn plain(&self) -> &str {
         self.jid.strip_suffix("@s.whatsapp.net").unwrap_or(&self.jid)

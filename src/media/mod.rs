@@ -8,6 +8,7 @@ mod dimensions;
 mod fetch;
 mod kind;
 mod name;
+mod preview;
 mod sniff;
 mod spool;
 mod url;
@@ -17,6 +18,7 @@ pub use dimensions::dimensions;
 pub use fetch::{FetchError, FetchPolicy, fetch};
 pub(crate) use fetch::{check_link, guarded};
 pub use kind::{KindError, MediaKind, MediaType, kind_of};
+pub use preview::{Preview, Previews};
 pub use sniff::{Sniffed, sniff, sniff_head};
 pub use spool::{Fetched, Spool, SpoolError, SpoolWriter, Stored};
 

@@ -36,7 +36,8 @@ const SHIFTS: [(u8, u8); 4] = [(0, 0), (1, 0), (1, 1), (0, 1)];
 pub enum Input {
     /// What may be shown has changed.
     View(Box<View>),
-    /// A button moved. Edges of one button must come in order; how late does not matter.
+    /// A button moved. Edges of one button must come in order, and about equally late: one that comes 50 ms later than the
+    /// one before it may find that one decided.
     Edge(Edge),
     /// The buttons were opened anew, with these down, or are gone for now (all of them). What was held before means
     /// nothing: its release was not seen.
@@ -139,14 +140,19 @@ impl Panel {
     pub fn step(&mut self, input: Input, now: Instant) -> Output {
         let mut action = None;
         let mut woken = false;
+        let waited = self.page_waits();
         match input {
             Input::View(view) => self.look(*view, now),
             Input::Edge(edge) => {
+                let before = self.presses.holding();
                 let gesture = self.presses.edge(edge, now);
                 action = gesture.and_then(|g| self.mean(g, now));
-                if edge.motion == Motion::Pressed && self.presses.holding().is_some_and(|h| h.clean) {
-                    self.press_woke = !self.awake;
-                    woken = self.press_woke;
+                // A contact that bounces does not keep the screen on.
+                if self.presses.holding().or(before).is_some_and(|h| h.clean) {
+                    if edge.motion == Motion::Pressed {
+                        self.press_woke = !self.awake;
+                        woken = self.press_woke;
+                    }
                     self.wake(now);
                 }
             }
@@ -161,8 +167,11 @@ impl Panel {
         }
         self.done = self.done.take().filter(|d| now < d.until);
         self.flicker_until = self.flicker_until.filter(|&until| now < until);
-        if now >= self.blank_at() && self.presses.holding().is_none() {
+        if now >= self.blank_at() && self.presses.deadline().is_none() {
             self.awake = false;
+        }
+        if waited && !self.page_waits() {
+            self.turn_at = self.turn_at.max(now + pages::dwell(&self.view, &self.page));
         }
         self.turn_in_time(now);
         self.output(action, woken, now)
@@ -195,17 +204,22 @@ impl Panel {
         }
         let news = pages::news(&before, &self.view);
         let pages = pages::pages(&self.view);
-        let on_code = pages::is_code(&self.view, &self.page) && pages.contains(&self.page);
-        if let Some(news) = &news {
+        let stays = pages.contains(&self.page);
+        let on_code = stays && pages::is_code(&self.view, &self.page);
+        if news.is_some() {
             self.wake(now);
-            match news {
-                Some(page) if pages.contains(page) && (!on_code || pages::is_code(&self.view, page)) => {
-                    self.go(page.clone(), now);
-                }
-                _ => {}
-            }
         }
-        if !pages.contains(&self.page) {
+        if self.presses.deadline().is_some() && stays {
+            // A button that is down is about this page.
+            return;
+        }
+        if let Some(Some(page)) = news
+            && pages.contains(&page)
+            && (!on_code || pages::is_code(&self.view, &page))
+        {
+            self.go(page, now);
+        } else if !stays {
+            self.presses.void();
             self.go(pages::home(&self.view), now);
         }
         // A code that has just come does not wait for its turn.
@@ -226,16 +240,13 @@ impl Panel {
         self.turn_at = now + pages::dwell(&self.view, &self.page);
     }
 
-    /// Turns the page if its time is over. While the screen is dark or shows something else, pages wait.
+    /// Turns the page if its time is over.
     fn turn_in_time(&mut self, now: Instant) {
-        if !self.awake || self.overlaid(now) {
-            self.turn_at = self.turn_at.max(now);
+        if !self.awake || self.page_waits() || now < self.turn_at {
             return;
         }
         let round = pages::rotation(&self.view);
-        if now >= self.turn_at
-            && let Some(next) = pages::after(&round, &self.page)
-        {
+        if let Some(next) = pages::after(&round, &self.page) {
             self.go(next, now);
         }
     }
@@ -246,8 +257,9 @@ impl Panel {
         pages::after(&round, &self.page).is_some_and(|next| next != self.page)
     }
 
-    fn overlaid(&self, now: Instant) -> bool {
-        !self.listens() || self.done.is_some() || self.hold_shown(now).is_some()
+    /// While the screen shows something else, or a button is down that is about this page, it does not turn.
+    fn page_waits(&self) -> bool {
+        !self.listens() || self.done.is_some() || self.presses.deadline().is_some()
     }
 
     /// Carries out what a button meant.
@@ -426,16 +438,19 @@ impl Panel {
             let next = HOLD_STEP * (held.as_millis() / HOLD_STEP.as_millis() + 1) as u32;
             due.push((next <= second.unwrap_or(first)).then(|| hold.since + next));
             due.push((held < HOLD_SHOWN_AFTER).then(|| hold.since + HOLD_SHOWN_AFTER));
-        } else if self.awake {
+        } else if self.awake && self.presses.deadline().is_none() {
             due.push(Some(self.blank_at()));
         }
-        if self.awake && !self.overlaid(now) {
-            due.push(self.turns().then_some(self.turn_at));
-            if let Body::Qr { seconds, .. } | Body::PairingCode { seconds, .. } = body {
-                let expires = pages::session(&self.view, &self.page).and_then(|s| pages::expires(&s.state));
-                due.push(expires.map(|at| at - Duration::from_secs(seconds - 1)));
-            }
+        if self.awake && !self.page_waits() && self.turns() {
+            due.push(Some(self.turn_at));
+        }
+        if let Body::Qr { seconds, .. } | Body::PairingCode { seconds, .. } = body {
+            let expires = pages::session(&self.view, &self.page).and_then(|s| pages::expires(&s.state));
+            due.push(expires.map(|at| at - Duration::from_secs(seconds - 1)));
         }
         due.into_iter().flatten().min()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,15 +5,19 @@
 //! pixels, for a panel of any size. All of it is pure: no clock, no bus, no task; what connects it to the gateway and
 //! the hardware is beside it and calls it.
 
+mod draw;
 pub mod light;
 mod machine;
 mod pages;
 mod press;
 pub mod run;
+pub mod samples;
 mod screen;
+mod text;
 mod view;
 pub mod watch;
 
+pub use draw::draw;
 pub use light::{Pattern, Signal};
 pub use machine::{Action, BLANK_AFTER, BLANK_AFTER_CODE, Input, Output, Panel};
 pub use press::{ERASE_AFTER, REDIAL_AFTER, STUCK_AFTER, UNLINK_AFTER};

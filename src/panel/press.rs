@@ -210,3 +210,6 @@ fn meaning(button: Button, held: Duration, clean: bool) -> Option<Gesture> {
         step => Some(Gesture::Held(button, step)),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,43 +9,40 @@ mod send;
 use std::net::IpAddr;
 
 use axum::Json;
-use axum::Router;
 use axum::extract::Request;
 use axum::http::header::RETRY_AFTER;
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{MethodRouter, get};
+use axum::routing::MethodRouter;
 use serde_json::json;
+use utoipa_axum::router::UtoipaMethodRouterExt;
+use utoipa_axum::routes;
 
 use super::keys::{Caller, Denied};
+use super::openapi::Routes;
+use super::openapi::mpwa::DIALECT;
 use super::params::{ParamError, Params};
 use super::send::SendError;
 use super::{Api, Shared, peer, phone};
 use crate::session::Session;
 use crate::store::StoreError;
 
-pub(super) fn routes() -> Router<Api> {
-    fn both<H, T>(handler: H) -> MethodRouter<Api>
-    where
-        H: axum::handler::Handler<T, Api> + Clone,
-        T: 'static,
-    {
-        get(handler.clone()).post(handler).head(super::no_head)
-    }
-    Router::new()
-        .route("/send-message", both(send::message))
-        .route("/send-media", both(send::media))
-        .route("/send-poll", both(send::poll))
-        .route("/send-location", both(send::location))
-        .route("/send-vcard", both(send::vcard))
-        .route("/send-sticker", both(send::sticker))
-        .route("/send-button", both(send::button))
-        .route("/send-list", both(send::list))
-        .route("/check-number", both(devices::check_number))
-        .route("/generate-qr", both(devices::generate_qr))
-        .route("/info-devices", both(devices::info))
-        .route("/logout-device", both(devices::log_out))
-        .route("/delete-device", both(devices::delete))
+pub(super) fn routes() -> Routes {
+    let get_sends = |handlers: MethodRouter<Api>| handlers.head(super::no_head);
+    Routes::of(&[&DIALECT])
+        .with(routes!(send::message).map(get_sends))
+        .with(routes!(send::media).map(get_sends))
+        .with(routes!(send::poll).map(get_sends))
+        .with(routes!(send::location).map(get_sends))
+        .with(routes!(send::vcard).map(get_sends))
+        .with(routes!(send::sticker).map(get_sends))
+        .with(routes!(send::button).map(get_sends))
+        .with(routes!(send::list).map(get_sends))
+        .with(routes!(devices::check_number).map(get_sends))
+        .with(routes!(devices::generate_qr).map(get_sends))
+        .with(routes!(devices::info).map(get_sends))
+        .with(routes!(devices::log_out).map(get_sends))
+        .with(routes!(devices::delete).map(get_sends))
 }
 
 /// What this dialect answers when something is wrong.

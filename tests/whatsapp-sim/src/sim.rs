@@ -1,5 +1,6 @@
 //! The handle that tests and programs hold.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -58,6 +59,25 @@ pub struct PhoneInfo {
     pub number: String,
     /// Its LID, as a JID.
     pub lid: String,
+}
+
+/// A group, as its members see it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupView {
+    /// Its name.
+    pub name: String,
+    /// Its description.
+    pub description: Option<String>,
+    /// The number of whoever made it.
+    pub owner: String,
+    /// Numbers; the value says whether the member is an admin.
+    pub members: BTreeMap<String, bool>,
+    /// Only admins may write.
+    pub announce: bool,
+    /// Only admins may change name and description.
+    pub locked: bool,
+    /// The code of its invite link.
+    pub invite: String,
 }
 
 /// A running server. Cheap to clone; the server stops when the last clone is dropped or on [`shutdown`](Self::shutdown).
@@ -372,6 +392,25 @@ impl Sim {
         members: &[String],
     ) -> Result<String, SimError> {
         self.inner.server.create_group(name, owner, members)
+    }
+
+    /// A group as the server knows it; `None` if there is none.
+    pub fn group(&self, jid: &str) -> Option<GroupView> {
+        let world = self.inner.server.world();
+        let group = world.groups.get(jid)?;
+        Some(GroupView {
+            name: group.subject.clone(),
+            description: group
+                .description
+                .as_ref()
+                .map(|(_, text)| text.clone())
+                .filter(|text| !text.is_empty()),
+            owner: group.owner.to_string(),
+            members: group.members.iter().map(|(number, admin)| (number.to_string(), *admin)).collect(),
+            announce: group.announce,
+            locked: group.locked,
+            invite: group.invite.clone(),
+        })
     }
 
     /// Puts a fault in force.
