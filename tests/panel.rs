@@ -29,13 +29,16 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use whatsapp_sim::{Sim, SimConfig};
 
+/// How late an edge may come; a button that is down for a minute counts as stuck.
+const EARLIER: Duration = Duration::from_secs(50);
+
 /// A panel in the hands of a test.
 struct Hands {
     glass: VirtualSsd1306,
     fingers: Fingers,
     lamp: watch::Receiver<u8>,
-    /// When the last edge was. The edges carry their times, so that nobody waits for a hold.
-    clock: Cell<Instant>,
+    /// When the last edge was.
+    last: Cell<Instant>,
 }
 
 /// A panel without the hardware.
@@ -52,9 +55,8 @@ fn panel() -> (Hands, Parts) {
         missing: Vec::new(),
     };
     let addresses = Addresses::Fixed(vec!["192.168.1.20".parse().unwrap()]);
-    // Every press of a test fits between here and now.
-    let clock = Cell::new(Instant::now() - Duration::from_secs(120));
-    (Hands { glass, fingers, lamp, clock }, Parts::of(board, addresses))
+    let last = Cell::new(Instant::now() - EARLIER);
+    (Hands { glass, fingers, lamp, last }, Parts::of(board, addresses))
 }
 
 async fn office() -> (Hands, Office) {
@@ -64,10 +66,11 @@ async fn office() -> (Hands, Office) {
 }
 
 impl Hands {
-    /// Presses a button, a second after the last press, and releases it.
+    /// Presses and releases a button, both in the past: the edges carry their times, so nobody waits for a hold.
     fn press(&self, button: Button, held: Duration) {
-        let pressed = self.clock.get() + Duration::from_secs(1);
-        self.clock.set(pressed + held);
+        let after_last = self.last.get() + Duration::from_millis(100);
+        let pressed = after_last.max(Instant::now() - EARLIER);
+        self.last.set(pressed + held);
         for (motion, at) in [(Motion::Pressed, pressed), (Motion::Released, pressed + held)] {
             assert!(self.fingers.deliver(Edge { button, motion, at }));
         }
@@ -146,7 +149,9 @@ async fn a_person_with_two_buttons_and_a_phone_pairs_unlinks_and_erases() {
     let code = hands.see("the first code", scan).await;
     let session = office.gateway.registry().list().pop().unwrap();
     assert_eq!(session.snapshot().qr.unwrap().text, code, "the pixels are the code");
-    hands.see("bright for the camera", |_| (hands.glass.controller().brightness() == 255).then_some(())).await;
+    hands
+        .see("bright for the camera", |_| (hands.glass.controller().brightness() == 255).then_some(()))
+        .await;
     office.sim.scan(OFFICE, &code).await.unwrap();
     wait_for(&session, |s| s.status == Status::Connected).await;
     hands.sees_screen(&office.gateway, "online").await;
@@ -438,11 +443,61 @@ async fn the_erase_command_makes_a_running_and_a_stopped_gateway_as_new() {
     let second = sessions(listens().await).await;
     assert_ne!(first, second, "a new session");
     assert_eq!(command(&["key", "list"]).await.1, "", "the key is gone");
-    assert_eq!((child.id(), child.try_wait().unwrap()), (pid, None), "the same process for whoever supervises it");
+    assert_eq!(
+        (child.id(), child.try_wait().unwrap()),
+        (pid, None),
+        "the same process for whoever supervises it"
+    );
     child.kill().await.unwrap();
 
     assert!(command(&["key", "new", "--name", "kasir"]).await.0);
     assert!(command(&["erase", "--yes"]).await.0, "without a gateway");
     let left: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
     assert!(left.is_empty(), "{left:?}");
+}
+
+/// Seconds of CPU time that a process has used.
+fn cpu_seconds(pid: &str) -> f64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    // After the name, which may hold anything: the fields from the third on (proc(5)); 14 and 15 are utime and stime.
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+    let ticks: f64 = fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap();
+    ticks / 100.0
+}
+
+/// The share of one core that a process takes over a minute.
+async fn idle_share(pid: &str) -> f64 {
+    const MINUTE: Duration = Duration::from_secs(60);
+    // What the start still has to do.
+    tokio::time::sleep(Duration::from_secs(15)).await;
+    let before = cpu_seconds(pid);
+    tokio::time::sleep(MINUTE).await;
+    (cpu_seconds(pid) - before) / MINUTE.as_secs_f64()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "measures for three minutes: cargo test --test panel idle -- --ignored --nocapture"]
+async fn an_idle_gateway_takes_less_than_half_a_percent_of_a_core() {
+    let sim = Sim::start(SimConfig::default()).await.unwrap();
+    sim.add_phone(OFFICE, "Kantor").await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let process = Process::serve(folder.path(), &sim, &[]).await;
+    let headers = [("x-api-key", KEY)];
+    let list = request(process.address, "GET", "/api/sessions?list=1", &headers, "").await.unwrap().json();
+    let id = list["sessions"][0]["id"].as_str().unwrap();
+    let qr = request(process.address, "GET", &format!("/api/sessions/{id}/qr"), &headers, "").await.unwrap();
+    sim.scan(OFFICE, qr.json()["qr"].as_str().unwrap()).await.unwrap();
+    let process_share = idle_share(&process.child.id().unwrap().to_string()).await;
+    process.kill().await;
+
+    let (hands, office) = office().await;
+    office.pair(OFFICE).await;
+    hands.sees_screen(&office.gateway, "online").await;
+    let panel_share = idle_share("self").await;
+    println!(
+        "idle: {:.3} % of a core without a display; {:.3} % with a virtual one, the test server included",
+        process_share * 100.0,
+        panel_share * 100.0
+    );
+    assert!(process_share < 0.005 && panel_share < 0.005);
 }
