@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::media::Cidr;
+use crate::panel::Language;
 use settings::SETTINGS;
 
 mod settings;
@@ -87,6 +88,10 @@ pub struct Config {
     pub max_connections_per_address: usize,
     /// Bytes that the media of queued messages may take on disk.
     pub media_quota: u64,
+    /// The front panel: `auto`, a profile's name, or a file.
+    pub board: String,
+    /// Language of the front panel.
+    pub panel_language: Language,
     /// Where to connect instead of WhatsApp (Cargo feature `sim` only).
     pub whatsapp_url: Option<String>,
     /// Delay added to each sync of the store (Cargo feature `sim` only): an SD card, for the benchmark.
@@ -206,6 +211,8 @@ impl Default for Config {
             max_connections: 0,
             max_connections_per_address: 0,
             media_quota: 0,
+            board: String::new(),
+            panel_language: Language::default(),
             whatsapp_url: None,
             sync_delay: Duration::ZERO,
             limits: Limits::default(),

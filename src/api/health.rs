@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
 
 use super::openapi::machines::{BoxAlive, BoxReady};
-use super::{Api, Shared};
+use super::{Api, Shared, panel};
 
 /// Is the box alive?
 ///
@@ -65,6 +65,7 @@ fn report(api: &Shared) -> (StatusCode, Value) {
         "store": store,
         "counts": Value::Object(counts),
         "sessions": sessions,
+        "panel": panel::status(api),
     });
     (if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, body)
 }

@@ -10,6 +10,7 @@ use axum::http::header::ALLOW;
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
+use tokio::sync::watch;
 use utoipa_axum::routes;
 
 mod access;
@@ -24,6 +25,7 @@ pub mod limits;
 pub mod metrics;
 mod mpwa;
 mod openapi;
+mod panel;
 mod params;
 mod parts;
 pub mod phone;
@@ -41,6 +43,7 @@ mod webhooks;
 use crate::inbox::Inbox;
 use crate::media::{FetchPolicy, Spool};
 use crate::outbox::Outbox;
+use crate::panel::run::Shown;
 use crate::session::{Received, Registry};
 use crate::store::Store;
 use crate::webhook::Webhooks;
@@ -86,6 +89,10 @@ pub struct Shared {
     pub checks: Checks,
     /// The data folder, for messages to people.
     pub data_dir: PathBuf,
+    /// What the front panel shows.
+    pub panel: watch::Receiver<Shown>,
+    /// Becomes true when everything is to be erased.
+    pub erase: watch::Sender<bool>,
 }
 
 /// State of the router.
@@ -108,6 +115,7 @@ fn routes() -> Routes {
         .merge(webhooks::routes())
         .merge(events::routes())
         .merge(request_log::routes())
+        .merge(panel::routes())
         .merge(v1::routes())
         .merge(Routes::of(&[&openapi::waapi::DIALECT, &openapi::waya::DIALECT]).with(routes!(send_message)))
 }

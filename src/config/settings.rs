@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::Config;
 use crate::media::Cidr;
+use crate::panel::Language;
 
 /// One setting: its key, its default, its explanation, and how it is read and written.
 pub(super) struct Setting {
@@ -457,6 +458,36 @@ pub(super) const SETTINGS: &[Setting] = &[
             Ok(())
         },
         get: |c| (c.media_quota / (1024 * 1024)).to_string(),
+    },
+    Setting {
+        key: "board",
+        default: "auto",
+        doc: "The front panel: auto, the name of a board that `kurir board` lists, the path of a .toml file of your own,\nsim for a panel in the terminal, or none.",
+        secret: false,
+        set: |c, v| {
+            // A board that does not exist is told by whoever opens it: the gateway runs without a panel then.
+            c.board = match v.trim() {
+                "" => "none".into(),
+                board if board.chars().any(char::is_control) => {
+                    return Err("a board's name or the path of a file is needed".into());
+                }
+                board => board.to_owned(),
+            };
+            Ok(())
+        },
+        get: |c| c.board.clone(),
+    },
+    Setting {
+        key: "panel_language",
+        default: "id",
+        doc: "Language of the front panel: id (Indonesian) or en (English).",
+        secret: false,
+        set: |c, v| {
+            let named = Language::ALL.into_iter().find(|language| language.code() == v.trim());
+            c.panel_language = named.ok_or("id or en is needed")?;
+            Ok(())
+        },
+        get: |c| c.panel_language.code().into(),
     },
     Setting {
         key: "whatsapp_url",

@@ -443,6 +443,10 @@ impl Tour {
         }
         self.reader.call("GET /docs/{file}", "/docs/app.js", Key::None, Sends::Nothing, 200).await;
         self.reader.call("GET /docs/{file}", "/docs/app.css", Key::None, Sends::Nothing, 404).await;
+        let panel = "GET /api/v1/panel.png";
+        self.reader.call(panel, "/api/v1/panel.png?scale=2", self.key(), Sends::Nothing, 200).await;
+        let token = self.office.token(&self.session).await;
+        self.reader.call(panel, "/api/v1/panel.png", Key::Header(&token), Sends::Nothing, 403).await;
         let address = self.office.gateway.address();
         let passed_on = [("x-forwarded-for", "10.0.0.1"), ("x-api-key", self.office.key.as_str())];
         let answer = request(address, "GET", "/metrics", &passed_on, "").await.unwrap();

@@ -39,6 +39,7 @@ fn prepared(mut command: Command, folder: &Path) -> Command {
     }
     command
         .env("KURIR_DATA_DIR", folder)
+        .env("KURIR_BOARD", "none")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

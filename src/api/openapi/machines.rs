@@ -38,6 +38,46 @@ pub(in crate::api) struct BoxReady {
     #[schema(inline)]
     counts: BoxCounts,
     sessions: Vec<BoxSession>,
+    #[schema(inline)]
+    panel: BoxPanel,
+}
+
+/// The front panel.
+#[derive(ToSchema, Serialize)]
+struct BoxPanel {
+    /// The pattern of the LED, or what it would be if there were one.
+    #[schema(example = "online")]
+    led: String,
+    /// What the screen shows, as a word.
+    #[schema(example = "online")]
+    screen: String,
+    #[schema(inline)]
+    parts: BoxPanelParts,
+}
+
+/// Each part of the panel: `works`, `fails` (the log says why), or `none` where the board has none.
+#[derive(ToSchema, Serialize)]
+struct BoxPanelParts {
+    #[schema(pattern = "^(works|fails|none)$", example = "works")]
+    display: String,
+    #[schema(pattern = "^(works|fails|none)$", example = "works")]
+    buttons: String,
+    #[schema(pattern = "^(works|fails|none)$", example = "works")]
+    led: String,
+}
+
+/// A PNG.
+#[derive(ToSchema, Serialize)]
+#[schema(value_type = String, content_media_type = "image/png", example = "…")]
+pub(in crate::api) struct PanelPicture(String);
+
+/// How large the picture is.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(in crate::api) struct PanelScale {
+    /// The side of each pixel of the panel in the picture, 1 to 16. Without it 4.
+    #[param(example = 4, minimum = 1, maximum = 16)]
+    scale: Option<u32>,
 }
 
 /// Sessions by state; a state without any is left out.

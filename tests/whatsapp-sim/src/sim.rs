@@ -229,6 +229,17 @@ impl Sim {
         Ok(())
     }
 
+    /// The phone's list of linked devices, by their numbers.
+    ///
+    /// # Errors
+    ///
+    /// [`SimError::NoPhone`].
+    pub fn linked(&self, number: &str) -> Result<Vec<u16>, SimError> {
+        let server = &self.inner.server;
+        server.phone(number)?;
+        Ok(server.linked(number).into_iter().map(|device| device.device).collect())
+    }
+
     /// What the phone shows, once `count` messages have arrived or `wait` is over.
     ///
     /// # Errors
