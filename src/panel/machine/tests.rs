@@ -372,7 +372,8 @@ fn no_button_interrupts_an_update_or_an_erasure() {
 #[test]
 fn the_led_says_the_most_important_thing() {
     let at = Instant::now() + s(60);
-    let cases: [(&str, fn(&mut View)); 7] = [
+    type Change = fn(&mut View);
+    let cases: [(&str, Change); 7] = [
         ("starting", |v| v.stage = Stage::Starting),
         ("starting", |v| v.update = Some(Update { percent: 1 })),
         ("no-network", |v| v.network = Network::Down),
