@@ -47,6 +47,7 @@ pub(super) fn build(described: Vec<Described>, schemas: BTreeMap<String, RefOr<S
         let (name, schema) = (dialect.error)();
         components.insert(name, value(schema));
     }
+    components.values_mut().for_each(tidy);
     let mut paths = Map::new();
     for Described { dialects, paths: own } in described {
         let Value::Object(own) = value(own) else { continue };
@@ -74,8 +75,29 @@ pub(super) fn build(described: Vec<Described>, schemas: BTreeMap<String, RefOr<S
         "servers": [{"url": "/", "description": "The box that this document came from"}],
         "tags": tags,
         "paths": paths,
-        "components": {"schemas": components, "securitySchemes": keys()},
+        "components": {"schemas": components, "securitySchemes": keys(), "headers": headers()},
     })
+}
+
+/// A type that is written where it is used comes beside what is said of it there, and that claims to be an object. Both
+/// become one.
+fn tidy(schema: &mut Value) {
+    match schema {
+        Value::Object(fields) => {
+            if let Some(Value::Array(parts)) = fields.remove("allOf") {
+                for part in parts {
+                    let Value::Object(mut part) = part else { continue };
+                    if fields.contains_key("type") {
+                        part.remove("type");
+                    }
+                    fields.extend(part);
+                }
+            }
+            fields.values_mut().for_each(tidy);
+        }
+        Value::Array(items) => items.iter_mut().for_each(tidy),
+        _ => {}
+    }
 }
 
 fn value(described: impl serde::Serialize) -> Value {
@@ -290,23 +312,37 @@ fn complete_answers(
         } else if let Some(content) = answer.get_mut("content") {
             add_examples(content, components);
         }
-        if has_key && !code.is_informational() {
-            let mut headers = json!({
-                "RateLimit-Limit": header("Requests per minute that the key may make. Absent where it has no limit."),
-                "RateLimit-Remaining": header("Requests that are left of them."),
-                "RateLimit-Reset": header("Seconds until they are whole again."),
-            });
-            if matches!(code.as_u16(), 429 | 503) {
-                headers["Retry-After"] =
-                    header("Seconds after which it is worth another try, where that is known.");
-            }
-            answer["headers"] = headers;
+        // Every answer to a request with a key has the first three; where it fails for another reason, they are not news.
+        let names: &[&str] = match code.as_u16() {
+            _ if !has_key => &[],
+            429 => &["RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset", "Retry-After"],
+            503 => &["Retry-After"],
+            _ if fails => &[],
+            _ => &["RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset"],
+        };
+        if !names.is_empty() {
+            let reference =
+                |name: &&str| ((*name).to_owned(), json!({"$ref": format!("#/components/headers/{name}")}));
+            answer["headers"] = Value::Object(names.iter().map(reference).collect());
         }
     }
 }
 
-fn header(about: &str) -> Value {
-    json!({"description": about, "required": false, "schema": {"type": "integer", "minimum": 0}})
+/// Headers of answers to requests with a key.
+const HEADERS: [(&str, &str); 4] = [
+    ("RateLimit-Limit", "Requests per minute that the key may make. Absent where it has no limit."),
+    ("RateLimit-Remaining", "Requests that are left of them."),
+    ("RateLimit-Reset", "Seconds until they are whole again."),
+    ("Retry-After", "Seconds after which it is worth another try, where that is known."),
+];
+
+fn headers() -> Value {
+    let header = |(name, about): &(&str, &str)| {
+        let header =
+            json!({"description": about, "required": false, "schema": {"type": "integer", "minimum": 0}});
+        ((*name).to_owned(), header)
+    };
+    Value::Object(HEADERS.iter().map(header).collect())
 }
 
 /// The error body of the dialects of an operation; either, where there are two.
