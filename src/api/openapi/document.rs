@@ -290,7 +290,12 @@ fn complete_answers(
         shared.push(("413", "The body is too large: at most 1 MiB without a file"));
     }
     if has_key {
-        shared.push(("401", "The key is missing or wrong"));
+        if dialects.iter().any(|dialect| dialect.wrong_key == StatusCode::UNAUTHORIZED) {
+            shared.push(("401", "The key is missing or wrong"));
+        }
+        if has_body || has_parameters {
+            shared.push(("507", "There is no room on the box's disk"));
+        }
         shared.push((
             "429",
             "Too many requests of this key, or too many wrong keys from this address; see `Retry-After`",
@@ -312,13 +317,19 @@ fn complete_answers(
         } else if let Some(content) = answer.get_mut("content") {
             add_examples(content, components);
         }
-        // Every answer to a request with a key has the first three; where it fails for another reason, they are not news.
+        // Every answer to a key with a limit has them; where it fails for another reason, they are not news.
         let names: &[&str] = match code.as_u16() {
             _ if !has_key => &[],
-            429 => &["RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset", "Retry-After"],
+            429 => &["RateLimit", "RateLimit-Policy", "Retry-After"],
             503 => &["Retry-After"],
             _ if fails => &[],
-            _ => &["RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset"],
+            _ => &[
+                "RateLimit-Limit",
+                "RateLimit-Remaining",
+                "RateLimit-Reset",
+                "RateLimit",
+                "RateLimit-Policy",
+            ],
         };
         if !names.is_empty() {
             let reference =
@@ -329,17 +340,22 @@ fn complete_answers(
 }
 
 /// Headers of answers to requests with a key.
-const HEADERS: [(&str, &str); 4] = [
-    ("RateLimit-Limit", "Requests per minute that the key may make. Absent where it has no limit."),
-    ("RateLimit-Remaining", "Requests that are left of them."),
-    ("RateLimit-Reset", "Seconds until they are whole again."),
-    ("Retry-After", "Seconds after which it is worth another try, where that is known."),
+const HEADERS: [(&str, &str, &str); 6] = [
+    (
+        "RateLimit-Limit",
+        "integer",
+        "Requests per minute that the key may make. Absent where it has no limit.",
+    ),
+    ("RateLimit-Remaining", "integer", "Requests that are left of them."),
+    ("RateLimit-Reset", "integer", "Seconds until they are whole again."),
+    ("RateLimit", "string", "What is left of every limit that the request used: `\"requests\";r=599;t=60`."),
+    ("RateLimit-Policy", "string", "Those limits: `\"requests\";q=600;w=60`."),
+    ("Retry-After", "integer", "Seconds after which it is worth another try, where that is known."),
 ];
 
 fn headers() -> Value {
-    let header = |(name, about): &(&str, &str)| {
-        let header =
-            json!({"description": about, "required": false, "schema": {"type": "integer", "minimum": 0}});
+    let header = |(name, kind, about): &(&str, &str, &str)| {
+        let header = json!({"description": about, "required": false, "schema": {"type": kind}});
         ((*name).to_owned(), header)
     };
     Value::Object(HEADERS.iter().map(header).collect())
