@@ -55,6 +55,13 @@ pub enum Body {
     Other(Content),
 }
 
+impl Body {
+    /// Whether it changes an earlier message instead of being one.
+    pub(super) fn is_about_another(&self) -> bool {
+        matches!(self, Body::Other(Content::Reaction { .. } | Content::Edit { .. } | Content::Delete { .. }))
+    }
+}
+
 /// When a message is sent, and what it refers to.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
@@ -119,7 +126,7 @@ pub enum AcceptError {
     /// The session has written to as many strangers as it may today.
     #[error(
         "this session may send {cap} messages a day to numbers that never wrote to it; try again tomorrow, or change \
-         stranger_daily_cap"
+         stranger_daily_cap of the session or the configuration"
     )]
     Strangers {
         /// The limit.
@@ -190,7 +197,7 @@ impl Outbox {
         if before + count > limit {
             return Err(AcceptError::QueueFull { limit });
         }
-        let rules = self.shared.settings.strangers;
+        let rules = self.strangers(session.no());
         let nobody: Acquaintance = Arc::new(|_, _| false);
         let acquaintance = self.shared.acquaintance.get().unwrap_or(&nobody);
         let to_strangers = rules.apply(session.no(), &mut drafts, acquaintance);

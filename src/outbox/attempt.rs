@@ -94,7 +94,11 @@ async fn attempt(
     if message.typing_ms > 0 {
         type_first(client, &jid, message).await;
     }
-    let built = match build::message(client, outbox, message, &jid).await {
+    let preview = match (&message.content, outbox.shared.previews.get()) {
+        (Content::Text { body }, Some(previews)) if message.context.preview => previews.of(body).await,
+        _ => None,
+    };
+    let built = match build::message(client, outbox, message, &jid, preview).await {
         Ok(built) => build::with_secret(built, client, &message.message_id),
         Err(e) if e.is_final() => return Outcome::Failed(e.to_string()),
         Err(e) => return Outcome::Again { error: e.to_string(), counted: client.is_connected() },

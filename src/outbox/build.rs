@@ -20,7 +20,7 @@ use super::content::{Content, Context, Target};
 use super::record::Message;
 use super::upload::Uploaded;
 use crate::clock::now_ms;
-use crate::media::MediaKind;
+use crate::media::{MediaKind, Preview};
 use crate::store::account::OwnSecrets;
 
 /// Why a message could not be built.
@@ -52,10 +52,16 @@ pub(super) async fn message(
     outbox: &Outbox,
     message: &Message,
     to: &Jid,
+    preview: Option<Preview>,
 ) -> Result<wa::Message, BuildError> {
-    let context = context_info(client, &message.context, to);
+    let context = context_info(client, &message.context, to).await?;
     let Content::Media { media, .. } = &message.content else {
-        return plain(client, &message.content, context, message.context.no_preview, to).await;
+        let shown = match preview {
+            Some(preview) => Shown::Preview(preview),
+            None if message.context.no_preview => Shown::NoPreview,
+            None => Shown::AsItIs,
+        };
+        return plain(client, &message.content, context, shown, to).await;
     };
     let uploaded = outbox.shared.uploads.get(client, &outbox.shared.spool, message, *media).await?;
     let mut built = with_file(&message.content, uploaded)?;
@@ -65,27 +71,27 @@ pub(super) async fn message(
     Ok(built)
 }
 
+/// What a text's link is shown as.
+enum Shown {
+    /// As the recipient's app likes.
+    AsItIs,
+    /// Without a preview.
+    NoPreview,
+    /// With this one.
+    Preview(Preview),
+}
+
 /// The messages that need no upload.
 async fn plain(
     client: &Client,
     content: &Content,
     context: Option<wa::ContextInfo>,
-    no_preview: bool,
+    shown: Shown,
     to: &Jid,
 ) -> Result<wa::Message, BuildError> {
     let mut message = wa::Message::default();
     match content {
-        Content::Text { body } if context.is_none() && !no_preview => {
-            message.conversation = Some(body.clone());
-        }
-        Content::Text { body } => {
-            message.extended_text_message = MessageField::some(wa::message::ExtendedTextMessage {
-                text: Some(body.clone()),
-                preview_type: no_preview.then_some(wa::message::extended_text_message::PreviewType::NONE),
-                context_info: field(context),
-                ..Default::default()
-            });
-        }
+        Content::Text { body } => message = text(body, context, shown),
         Content::Poll { name, options, selectable, secret } => {
             let poll = wa::message::PollCreationMessage {
                 name: Some(name.clone()),
@@ -139,7 +145,7 @@ async fn plain(
         }
         Content::Edit { target, body } => {
             let own = if to.is_group() { Some(own_jid(client, to).await?) } else { None };
-            let new = wa::Message { conversation: Some(body.clone()), ..wa::Message::default() };
+            let new = text(body, context, Shown::AsItIs);
             message.protocol_message = MessageField::some(wa::message::ProtocolMessage {
                 key: MessageField::some(key(to, true, target, own)),
                 r#type: Some(wa::message::protocol_message::Type::MESSAGE_EDIT),
@@ -158,6 +164,31 @@ async fn plain(
         Content::Media { .. } => return Err(BuildError::Content("a file needs an upload")),
     }
     Ok(message)
+}
+
+fn text(body: &str, context: Option<wa::ContextInfo>, shown: Shown) -> wa::Message {
+    if context.is_none() && matches!(shown, Shown::AsItIs) {
+        return wa::Message { conversation: Some(body.to_owned()), ..wa::Message::default() };
+    }
+    let mut extended = wa::message::ExtendedTextMessage {
+        text: Some(body.to_owned()),
+        context_info: field(context),
+        ..Default::default()
+    };
+    match shown {
+        Shown::AsItIs => {}
+        Shown::NoPreview => {
+            extended.preview_type = Some(wa::message::extended_text_message::PreviewType::NONE);
+        }
+        Shown::Preview(preview) => {
+            extended.matched_text = Some(preview.link);
+            extended.title = Some(preview.title);
+            extended.description = preview.description;
+            extended.jpeg_thumbnail = preview.thumbnail;
+            extended.preview_type = Some(wa::message::extended_text_message::PreviewType::NONE);
+        }
+    }
+    wa::Message { extended_text_message: MessageField::some(extended), ..wa::Message::default() }
 }
 
 fn field<T: Default>(value: Option<T>) -> MessageField<T> {
@@ -184,21 +215,40 @@ async fn own_jid(client: &Client, group: &Jid) -> Result<String, BuildError> {
     Ok(own.to_non_ad_string())
 }
 
-fn context_info(client: &Client, context: &Context, to: &Jid) -> Option<wa::ContextInfo> {
-    if context.quoted.is_none() && context.mentions.is_empty() {
-        return None;
+async fn context_info(
+    client: &Client,
+    context: &Context,
+    to: &Jid,
+) -> Result<Option<wa::ContextInfo>, BuildError> {
+    let mention_all = context.mention_all && to.is_group();
+    if context.quoted.is_none() && context.mentions.is_empty() && !mention_all {
+        return Ok(None);
     }
     let mut info = wa::ContextInfo { mentioned_jid: context.mentions.clone(), ..wa::ContextInfo::default() };
+    if mention_all {
+        // The mark that new apps know, and every member by name for those that do not know it.
+        info.non_jid_mentions = Some(1);
+        let own = own_jid(client, to).await?;
+        let group = client.groups().query_info(to).await.map_err(|e| BuildError::Group(e.to_string()))?;
+        let members = group.participants.iter().map(Jid::to_non_ad_string).filter(|jid| *jid != own);
+        let new: Vec<String> = members.filter(|jid| !context.mentions.contains(jid)).collect();
+        info.mentioned_jid.extend(new);
+    }
     if let Some(Target { id, from_me, author, text }) = &context.quoted {
-        let writer = if *from_me { client.pn() } else { Some(to.clone()).filter(|to| !to.is_group()) };
+        let writer = match (to.is_group(), *from_me) {
+            (true, true) => Some(own_jid(client, to).await?),
+            (true, false) => None,
+            (false, true) => client.pn().map(|jid| jid.to_non_ad_string()),
+            (false, false) => Some(to.to_non_ad_string()),
+        };
         info.stanza_id = Some(id.clone());
-        info.participant = author.clone().or_else(|| writer.map(|jid| jid.to_non_ad_string()));
+        info.participant = author.clone().or(writer);
         // The recipient's app shows its own copy of the quoted message; this is for one that has none.
         let text = text.clone().unwrap_or_default();
         info.quoted_message =
             MessageField::some(wa::Message { conversation: Some(text), ..wa::Message::default() });
     }
-    Some(info)
+    Ok(Some(info))
 }
 
 /// Adds what a file's message refers to.
