@@ -74,6 +74,14 @@ pub struct Config {
     pub received_media_bytes: u64,
     /// The first pause after a webhook failed; it doubles from there.
     pub webhook_retry: Duration,
+    /// Requests that the request log keeps; 0: there is none.
+    pub request_log_rows: u64,
+    /// Bytes that the request log keeps.
+    pub request_log_bytes: u64,
+    /// Days for which the request log keeps a request.
+    pub request_log_days: u32,
+    /// Bytes of one body that the request log keeps; 0: no bodies.
+    pub request_log_body: usize,
     /// HTTP connections at once.
     pub max_connections: usize,
     /// HTTP connections at once from one address.
@@ -105,6 +113,8 @@ pub struct Limits {
     pub http_head: Duration,
     /// Longest silence within the body of an HTTP request.
     pub http_body: Duration,
+    /// How long an event is offered to a webhook's receiver before it goes to the dead letters.
+    pub webhook_give_up: Duration,
 }
 
 impl Default for Limits {
@@ -115,6 +125,7 @@ impl Default for Limits {
             fetch_stall: Duration::from_secs(20),
             http_head: Duration::from_secs(10),
             http_body: Duration::from_secs(10),
+            webhook_give_up: Duration::from_secs(24 * 3600),
         }
     }
 }
@@ -192,6 +203,10 @@ impl Default for Config {
             journal_days: 0,
             received_media_days: 0,
             received_media_bytes: 0,
+            request_log_rows: 0,
+            request_log_bytes: 0,
+            request_log_days: 0,
+            request_log_body: 0,
             webhook_retry: Duration::ZERO,
             max_connections: 0,
             max_connections_per_address: 0,

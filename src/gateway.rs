@@ -11,6 +11,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
+use crate::api::request_log::{self, RequestLog, RequestLogSettings};
 use crate::api::serve::ServeLimits;
 use crate::api::{self, ApiSettings, control, keys, keys::Keys, limits};
 use crate::config::Config;
@@ -148,9 +149,16 @@ impl Panel {
 
 /// How the store is opened: by the gateway, and by commands that run without one.
 pub fn store_options(config: &Config) -> StoreOptions {
-    let tables =
-        [session::TABLES, inbox::TABLES, outbox::TABLES, keys::TABLES, limits::TABLES, webhook::TABLES]
-            .concat();
+    let tables = [
+        session::TABLES,
+        inbox::TABLES,
+        outbox::TABLES,
+        keys::TABLES,
+        limits::TABLES,
+        webhook::TABLES,
+        request_log::TABLES,
+    ]
+    .concat();
     StoreOptions { sync_delay: config.sync_delay, tables, ..StoreOptions::default() }
 }
 
@@ -238,6 +246,7 @@ impl Gateway {
             received: received.clone(),
         };
         let webhooks = Webhooks::open(parts, WebhookSettings::from_config(config)).await?;
+        let request_log = RequestLog::new(store.clone(), RequestLogSettings::from_config(config));
         let erase = watch::Sender::new(false);
         let api = Arc::new(api::Shared {
             panel: panel.shown.clone(),
@@ -252,6 +261,7 @@ impl Gateway {
             inbox: inbox.clone(),
             webhooks: webhooks.clone(),
             received,
+            request_log: request_log.clone(),
             requests: api::metrics::Requests::default(),
             streams: api::events::Streams::default(),
             spool,
@@ -290,6 +300,7 @@ impl Gateway {
         });
         let tasks = vec![
             ("api", tokio::spawn(serve)),
+            ("request log", tokio::spawn(request_log.run(stopping.clone()))),
             ("control socket", tokio::spawn(control::serve(control_socket, Arc::clone(&api), stopping))),
             ("webhooks", tokio::spawn(webhooks.run())),
             ("journal", tokio::spawn(inbox.run(soon))),
@@ -409,6 +420,9 @@ impl Gateway {
                     Err(e) if !e.is_cancelled() => log::error!("{name}: ended badly: {e}"),
                     _ => {}
                 }
+            }
+            if let Err(e) = self.api.request_log.flush().await {
+                log::warn!("request log: its last rows were not written: {e}");
             }
             let store = self.api.store.clone();
             // Whoever still holds a clone gets errors from now on; the file is free for the next process.

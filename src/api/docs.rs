@@ -2,14 +2,15 @@
 //! so it works in an office without the Internet.
 
 use axum::extract::Path;
+use axum::extract::rejection::PathRejection;
 use axum::http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
 };
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 
-use super::error;
 use super::openapi::machines::{DocsFile, DocsText};
+use super::v1::Failure;
 
 /// The page and its parts: name, type, text.
 const FILES: [(&str, &str, &str); 4] = [
@@ -31,7 +32,7 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
 #[utoipa::path(get, path = "/docs", responses(
     (status = 200, description = "The page", body = DocsText, content_type = "text/html"),
 ))]
-pub(super) async fn page() -> Response {
+pub(super) async fn page() -> Result<Response, Failure> {
     serve("index.html")
 }
 
@@ -40,13 +41,16 @@ pub(super) async fn page() -> Response {
     (status = 200, description = "The part", body = DocsText, content_type = "text/javascript"),
     (status = 404, description = "There is no such part"),
 ))]
-pub(super) async fn file(Path(name): Path<String>) -> Response {
-    serve(&name)
+pub(super) async fn file(name: Result<Path<String>, PathRejection>) -> Result<Response, Failure> {
+    serve(name.as_ref().map_or("", |Path(name)| name))
 }
 
-fn serve(name: &str) -> Response {
+fn serve(name: &str) -> Result<Response, Failure> {
     let Some((_, kind, text)) = FILES.iter().find(|(known, ..)| *known == name) else {
-        return error(StatusCode::NOT_FOUND, "There is nothing at this path; check its spelling.");
+        return Err(Failure::new(
+            StatusCode::NOT_FOUND,
+            "There is nothing at this path; check its spelling.",
+        ));
     };
     let mut response = (*text).into_response();
     let headers: [(HeaderName, &'static str); 5] = [
@@ -60,5 +64,5 @@ fn serve(name: &str) -> Response {
     for (name, value) in headers {
         response.headers_mut().insert(name, HeaderValue::from_static(value));
     }
-    response
+    Ok(response)
 }

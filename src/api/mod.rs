@@ -30,6 +30,7 @@ mod params;
 mod parts;
 pub mod phone;
 pub mod qr;
+pub mod request_log;
 mod send;
 pub mod serve;
 mod sessions;
@@ -68,6 +69,8 @@ pub struct Shared {
     pub webhooks: Webhooks,
     /// Files that people sent.
     pub received: Received,
+    /// What was asked and answered.
+    pub request_log: request_log::RequestLog,
     /// Requests by route and status.
     pub requests: metrics::Requests,
     /// Places for event streams.
@@ -111,6 +114,7 @@ fn routes() -> Routes {
         .merge(sessions::routes())
         .merge(webhooks::routes())
         .merge(events::routes())
+        .merge(request_log::routes())
         .merge(panel::routes())
         .merge(v1::routes())
         .merge(Routes::of(&[&openapi::waapi::DIALECT, &openapi::waya::DIALECT]).with(routes!(send_message)))
@@ -123,6 +127,7 @@ pub fn router(api: Api) -> Router {
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(axum::middleware::from_fn(access::rate_headers))
+        .layer(axum::middleware::from_fn_with_state(Arc::clone(&api), request_log::log))
         .layer(axum::middleware::from_fn_with_state(Arc::clone(&api), metrics::count))
         .with_state(api)
 }
@@ -175,7 +180,8 @@ async fn send_message(State(api): State<Api>, request: Request) -> Response {
         return waapi::send_message(&api, request).await.into_response();
     }
     let message = "Unauthorized: send the key in X-API-Key, or in Authorization as Bearer.";
-    let body = json!({"success": false, "status": false, "error": message, "message": message});
+    // The clients of both look for the text in `error`.
+    let body = json!({"success": false, "error": message});
     (StatusCode::UNAUTHORIZED, axum::Json(body)).into_response()
 }
 

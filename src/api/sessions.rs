@@ -27,7 +27,8 @@ use super::openapi::sessions::{
 use super::openapi::{Routes, Sending};
 use super::params::{self, ParamError, Params};
 use super::parts::Parts;
-use super::send::{MAX_CAPTION, SendError, check_text, spool_status};
+use super::request_log::{note_field, note_file};
+use super::send::{MAX_CAPTION, SendError, check_text, spool_status, store_status};
 use super::serve::Cut;
 use super::{Api, Shared, header_key, peer, phone, qr};
 use crate::media::{self, Fetched, MAX_MEDIA};
@@ -107,7 +108,7 @@ impl From<RegistryError> for Failure {
             RegistryError::TooMany => Failure::new(StatusCode::CONFLICT, error.to_string()),
             RegistryError::Store(e) => {
                 log::error!("a session could not be stored: {e}");
-                Failure::new(StatusCode::INTERNAL_SERVER_ERROR, e.to_string())
+                Failure::new(store_status(&e), e.to_string())
             }
         }
     }
@@ -454,6 +455,9 @@ async fn read_upload(
                     Some(Cut::Slow) => ParamError::Slow.into(),
                     _ => Failure::new(spool_status(&e), format!("media: {e}")),
                 })?);
+                if let Some(file) = &file {
+                    note_file("media", &file.filename, file.size);
+                }
             }
             Some(name @ ("to" | "message")) => {
                 let name = name.to_owned();
@@ -466,6 +470,7 @@ async fn read_upload(
                 }
                 let text = String::from_utf8(bytes)
                     .map_err(|_| Failure::bad_request(format!("{name} is not UTF-8 text")))?;
+                note_field(&name, text.as_str());
                 let text = Some(text).filter(|t| !t.trim().is_empty());
                 if name == "to" { to = text } else { caption = text }
             }

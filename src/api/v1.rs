@@ -20,6 +20,7 @@ use super::keys::{Caller, Denied};
 use super::openapi::Routes;
 use super::openapi::v1::DIALECT;
 use super::params::{self, MAX_BODY, ParamError};
+use super::request_log;
 use super::send::SendError;
 use super::{Shared, peer};
 use crate::session::groups::GroupsError;
@@ -197,7 +198,10 @@ pub(super) async fn object(request: Request) -> Result<Map<String, Value>, Failu
         return Ok(Map::new());
     }
     match params::parse_json(&body)? {
-        Value::Object(object) => Ok(object),
+        Value::Object(object) => {
+            request_log::note_body(&object);
+            Ok(object)
+        }
         _ => Err(Failure::bad("The request body must be a JSON object")),
     }
 }

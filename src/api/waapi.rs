@@ -19,7 +19,7 @@ use super::keys::{Caller, Denied};
 use super::openapi::waapi::{DIALECT, WaapiDevice, WaapiGroups, WaapiMedia, WaapiSent, WaapiStatus};
 use super::openapi::{Groups, Routes, Sending};
 use super::params::{ParamError, Params};
-use super::send::{MAX_CAPTION, MAX_TEXT, SendError, Target, check_text};
+use super::send::{MAX_CAPTION, MAX_TEXT, SendError, Target, check_text, store_message, store_status};
 use super::{Api, Shared, peer};
 use crate::media::{self, MediaType};
 use crate::outbox::{Accepted, Body};
@@ -63,7 +63,7 @@ impl From<ParamError> for Failure {
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Failure {
         log::error!("dialect waapi: {error}");
-        Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error")
+        Failure::new(store_status(&error), store_message(&error))
     }
 }
 
@@ -217,7 +217,7 @@ async fn status(State(api): State<Api>, request: Request) -> Result<Response, Fa
             "name": session.name(),
             // Kept as a hash only, so nothing can show it again.
             "apiKey": "",
-            "webhookUrl": "",
+            "webhookUrl": api.webhook_url(&session, None).unwrap_or_default(),
             "status": snapshot.status.as_str().to_uppercase(),
             "authenticated": snapshot.paired,
             "hasQr": snapshot.qr.is_some(),
@@ -228,4 +228,24 @@ async fn status(State(api): State<Api>, request: Request) -> Result<Response, Fa
         }));
     }
     Ok(Json(json!({"devices": devices, "publicUrl": api.settings.public_url})).into_response())
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::to_bytes;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_fails_inside_is_told_in_the_documents_words() {
+        let full = StoreError::Full { path: "/data/kurir.redb".into() };
+        let disk = "The gateway's disk is full; free some space on it and try again";
+        // As `GET /api/status` answers when the store fails.
+        for (error, status, told) in [(StoreError::Closed, 500, "Internal Server Error"), (full, 507, disk)] {
+            let response = Failure::from(error).into_response();
+            assert_eq!(response.status().as_u16(), status);
+            let body = to_bytes(response.into_body(), 1_000).await.unwrap();
+            assert_eq!(serde_json::from_slice::<Value>(&body).unwrap(), json!({"error": told}));
+        }
+    }
 }

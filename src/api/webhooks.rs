@@ -16,6 +16,7 @@ use super::openapi::v1::{
 use super::v1::{Failure, caller, flag, number, object, text};
 use super::{Api, Shared};
 use crate::inbox::Kind;
+use crate::session::Session;
 use crate::webhook::{Format, Hook, HookChange, HookDraft, HookError, Standing};
 
 /// Seconds that a receiver may take, where its webhook does not say.
@@ -40,6 +41,18 @@ impl From<HookError> for Failure {
             HookError::TooMany => Failure::new(StatusCode::CONFLICT, error.to_string()),
             HookError::Url(_) | HookError::Timeout => Failure::bad(error.to_string()),
         }
+    }
+}
+
+impl Shared {
+    /// Where a session's events go: its own webhook before its account's, in this format or in any.
+    pub(super) fn webhook_url(&self, session: &Session, format: Option<Format>) -> Option<String> {
+        let hooks: Vec<Hook> = self.webhooks.list().into_iter().map(|(hook, _)| hook).collect();
+        let fits = |hook: &&Hook| hook.enabled && format.is_none_or(|format| hook.format == format);
+        let own = |hook: &&Hook| hook.session.as_deref() == Some(session.id());
+        let accounts = |hook: &&Hook| hook.session.is_none() && hook.account == session.owner();
+        let found = hooks.iter().filter(fits).find(own).or_else(|| hooks.iter().filter(fits).find(accounts));
+        found.map(|hook| hook.url.clone())
     }
 }
 

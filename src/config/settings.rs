@@ -383,6 +383,50 @@ pub(super) const SETTINGS: &[Setting] = &[
         get: |c| c.webhook_retry.as_millis().to_string(),
     },
     Setting {
+        key: "request_log_rows",
+        default: "1000",
+        doc: "HTTP requests that GET /api/v1/requests shows, without keys and files, to the account that made them. 0: none are kept.",
+        secret: false,
+        set: |c, v| {
+            c.request_log_rows = bounded(v, 0..=100_000)?;
+            Ok(())
+        },
+        get: |c| c.request_log_rows.to_string(),
+    },
+    Setting {
+        key: "request_log_mb",
+        default: "4",
+        doc: "Megabytes of requests that are kept; the oldest go first.",
+        secret: false,
+        set: |c, v| {
+            c.request_log_bytes = bounded::<u64>(v, 1..=1_000)? * 1024 * 1024;
+            Ok(())
+        },
+        get: |c| (c.request_log_bytes / (1024 * 1024)).to_string(),
+    },
+    Setting {
+        key: "request_log_days",
+        default: "7",
+        doc: "Days for which requests are kept.",
+        secret: false,
+        set: |c, v| {
+            c.request_log_days = bounded(v, 1..=3650)?;
+            Ok(())
+        },
+        get: |c| c.request_log_days.to_string(),
+    },
+    Setting {
+        key: "request_log_body_kb",
+        default: "4",
+        doc: "Kilobytes of each request's and each answer's body that are kept; of a longer one only the length. 0: no bodies.",
+        secret: false,
+        set: |c, v| {
+            c.request_log_body = bounded::<usize>(v, 0..=64)? * 1024;
+            Ok(())
+        },
+        get: |c| (c.request_log_body / 1024).to_string(),
+    },
+    Setting {
         key: "max_connections",
         default: "256",
         doc: "HTTP connections at once.",

@@ -380,6 +380,13 @@ impl Tour {
                 assert!(answer["deliveries"].is_array(), "{answer}");
             }
         }
+        let (list, show) = ("GET /api/v1/requests", "GET /api/v1/requests/{id}");
+        let rows =
+            reader.call(list, "/api/v1/requests?status=2xx&limit=5", key, Sends::Nothing, 200).await.json();
+        reader.call(list, "/api/v1/requests?limit=0", key, Sends::Nothing, 400).await;
+        let row = format!("/api/v1/requests/{}", rows["requests"][0]["id"]);
+        reader.call(show, &row, key, Sends::Nothing, 200).await;
+        reader.call(show, &row, Key::Header(&stranger), Sends::Nothing, 404).await;
         let file = "GET /api/v1/media/{event}";
         let answer = reader.call(file, &format!("/api/v1/media/{event}"), key, Sends::Nothing, 200).await;
         assert_eq!(answer.body, Bytes::from_static(b"\xff\xd8\xff\xe0 bukti"));

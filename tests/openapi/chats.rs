@@ -62,7 +62,7 @@ impl Tour {
         self.below("DELETE", reaction, &on, Value::Null, 202).await;
         self.below("DELETE", one, &at, Value::Null, 202).await;
         let later =
-            create(json!({"to": CUSTOMER, "text": "nanti", "send_at_ms": now_ms() + 3_600_000})).await;
+            create(json!({"to": CUSTOMER, "text": "nanti", "send_at_ms": chrono::Utc::now().timestamp_millis() + 3_600_000})).await;
         let later = later["message"]["id"].as_str().unwrap().to_owned();
         let (retry, again) = ("/messages/{message}/retry", format!("/messages/{later}/retry"));
         self.below("DELETE", one, &format!("/messages/{later}"), Value::Null, 200).await;

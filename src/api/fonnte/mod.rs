@@ -26,7 +26,7 @@ use super::keys::{Caller, Denied};
 use super::openapi::Routes;
 use super::openapi::fonnte::DIALECT;
 use super::params::{ParamError, Params};
-use super::send::SendError;
+use super::send::{SendError, store_message, store_status};
 use super::{Shared, peer};
 use crate::clock::now_ms;
 use crate::media::MAX_MEDIA;
@@ -81,7 +81,7 @@ impl From<ParamError> for Failure {
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Failure {
         log::error!("dialect fonnte: {error}");
-        Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "the store failed; look at the gateway's log")
+        Failure::new(store_status(&error), store_message(&error))
     }
 }
 

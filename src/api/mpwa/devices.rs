@@ -10,7 +10,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use super::{Failure, WRONG_KEY, caller, read, sender};
+use super::{Failure, caller, read, sender, wrong_key};
 use crate::api::access::NoSession;
 use crate::api::checks::{self, CheckError};
 use crate::api::keys::Caller;
@@ -22,6 +22,7 @@ use crate::api::params::{ParamError, Params};
 use crate::api::{Api, Shared, phone, qr};
 use crate::session::registry::RegistryError;
 use crate::session::{Lookup, Session, Status};
+use crate::webhook::Format;
 
 /// How long a request for a QR waits for one that is about to come.
 const QR_WAIT: Duration = Duration::from_secs(15);
@@ -33,7 +34,7 @@ fn device(api: &Shared, caller: &Caller, params: &Params) -> Result<Session, Fai
         None => params.text("sender")?,
     };
     let named = named.ok_or(ParamError::Missing("device"))?;
-    api.named_session(caller, &named).map_err(|_| Failure::new(StatusCode::NOT_FOUND, WRONG_KEY))
+    api.named_session(caller, &named).map_err(|_| wrong_key())
 }
 
 /// Is a number on WhatsApp?
@@ -96,7 +97,7 @@ pub(super) async fn generate_qr(State(api): State<Api>, request: Request) -> Res
                 RegistryError::Store(e) => e.into(),
             })?
         }
-        Err(_) => return Err(Failure::new(StatusCode::NOT_FOUND, WRONG_KEY)),
+        Err(_) => return Err(wrong_key()),
     };
     let mut changes = session.watch();
     let settled = changes.wait_for(|s| s.qr.is_some() || s.status != Status::Connecting);
@@ -158,7 +159,7 @@ fn describe(api: &Shared, session: &Session) -> Result<Value, Failure> {
         "id": session.no(),
         "body": snapshot.number.clone().unwrap_or_else(|| session.name().to_owned()),
         "name": session.name(),
-        "webhook": null,
+        "webhook": api.webhook_url(session, Some(Format::Mpwa)),
         "status": status,
         "message_sent": api.outbox.sent_count(session.no())?,
         "created_at": session.created_at_ms() / 1000,

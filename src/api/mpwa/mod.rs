@@ -22,7 +22,7 @@ use super::keys::{Caller, Denied};
 use super::openapi::Routes;
 use super::openapi::mpwa::DIALECT;
 use super::params::{ParamError, Params};
-use super::send::SendError;
+use super::send::{SendError, store_message, store_status};
 use super::{Api, Shared, peer, phone};
 use crate::session::Session;
 use crate::store::StoreError;
@@ -67,7 +67,7 @@ impl From<ParamError> for Failure {
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Failure {
         log::error!("dialect mpwa: {error}");
-        Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "The store failed; look at the gateway's log")
+        Failure::new(store_status(&error), store_message(&error))
     }
 }
 
@@ -81,7 +81,10 @@ impl IntoResponse for Failure {
     }
 }
 
-const WRONG_KEY: &str = "Invalid api_key or sender,please check again";
+/// A bad key and a device that it does not own: the format has one answer for both, and 400 is its status.
+fn wrong_key() -> Failure {
+    Failure::new(StatusCode::BAD_REQUEST, "Invalid api_key or sender,please check again")
+}
 
 fn caller(api: &Shared, params: &Params, from: IpAddr) -> Result<Caller, Failure> {
     let key = params.text("api_key")?;
@@ -90,7 +93,7 @@ fn caller(api: &Shared, params: &Params, from: IpAddr) -> Result<Caller, Failure
         ..Failure::new(StatusCode::TOO_MANY_REQUESTS, msg)
     };
     api.authenticate(key.as_deref(), from).map_err(|denied| match denied {
-        Denied::Missing | Denied::Wrong => Failure::new(StatusCode::UNAUTHORIZED, WRONG_KEY),
+        Denied::Missing | Denied::Wrong => wrong_key(),
         Denied::TooMany(wait) => later(wait, "Too many wrong keys from this address; wait and try again"),
         Denied::Limited(wait) => later(wait, "This api_key made too many requests; wait and try again"),
     })
@@ -103,10 +106,8 @@ fn sender(api: &Shared, params: &Params, from: IpAddr) -> Result<(Caller, Sessio
     let number = phone::number(&sender, &api.country_code)
         .map_err(|e| ParamError::Value { field: "sender", reason: e.to_string() })?;
     // Another account's device is answered like one that does not exist: the dialect has one message for both.
-    let session = api
-        .registry
-        .by_number(&number, |session| caller.may_use_session(session))
-        .ok_or_else(|| Failure::new(StatusCode::NOT_FOUND, WRONG_KEY))?;
+    let session =
+        api.registry.by_number(&number, |session| caller.may_use_session(session)).ok_or_else(wrong_key)?;
     Ok((caller, session))
 }
 

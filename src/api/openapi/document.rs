@@ -35,6 +35,14 @@ pub(super) fn build(described: Vec<Described>, schemas: BTreeMap<String, RefOr<S
         Value::Object(schemas) => schemas,
         _ => Map::new(),
     };
+    // The journal keeps no link to a file: it is added when the event is shown.
+    if let Some(file) = components.get_mut("EventMedia").and_then(|media| media.get_mut("properties")) {
+        file["url"] = json!({
+            "type": "string",
+            "description": "Leads to the file, without a key, as long as the box keeps it: treat it as a secret.",
+            "example": "http://kurir.local:8080/api/v1/media/b6d0…?until=1732795200&sig=…",
+        });
+    }
     for dialect in DIALECTS {
         let (name, schema) = (dialect.error)();
         components.insert(name, value(schema));

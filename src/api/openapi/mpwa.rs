@@ -363,7 +363,7 @@ struct MpwaDeviceInfo {
     body: String,
     #[schema(example = "Kasir")]
     name: String,
-    /// Always null: webhooks are under `/api/v1/webhooks`.
+    /// Where the device's webhook of this format goes; null without one. They are made under `/api/v1/webhooks`.
     #[schema(required)]
     webhook: Option<String>,
     /// `Connected` or `Disconnect`.

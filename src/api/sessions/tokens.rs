@@ -11,6 +11,7 @@ use crate::api::Api;
 use crate::api::keys::{KeyError, KeyRules};
 use crate::api::openapi::sessions::{SessionsId, SessionsNewToken, SessionsToken};
 use crate::api::params::Params;
+use crate::api::send::store_status;
 
 /// Make a device token
 ///
@@ -36,7 +37,7 @@ pub(super) async fn create(State(api): State<Api>, id: Id, request: Request) -> 
         KeyError::TooMany => Failure::new(StatusCode::CONFLICT, e.to_string()),
         KeyError::Store(e) => {
             log::error!("a token could not be stored: {e}");
-            Failure::new(StatusCode::INTERNAL_SERVER_ERROR, e.to_string())
+            Failure::new(store_status(&e), e.to_string())
         }
         e => Failure::bad_request(e.to_string()),
     })?;

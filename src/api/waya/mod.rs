@@ -22,7 +22,7 @@ use super::keys::{Caller, Denied};
 use super::openapi::Routes;
 use super::openapi::waya::DIALECT;
 use super::params::ParamError;
-use super::send::SendError;
+use super::send::{SendError, store_message, store_status};
 use crate::session::Session;
 use crate::store::StoreError;
 
@@ -72,7 +72,7 @@ impl From<ParamError> for Failure {
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Failure {
         log::error!("dialect waya: {error}");
-        Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "The store failed; look at the gateway's log")
+        Failure::new(store_status(&error), store_message(&error))
     }
 }
 

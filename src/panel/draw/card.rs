@@ -21,6 +21,8 @@ const NAME_SHOWN: usize = 16;
 pub(super) enum Kind {
     /// Between words.
     Words,
+    /// Between words, but rather in smaller letters: numbers and times.
+    Whole,
     /// Not at all: what is too long ends in two dots. For names, which people give.
     Name,
     /// Anywhere, if it must be: addresses.
@@ -126,14 +128,15 @@ impl Style {
     /// For a panel 32 pixels high.
     pub(super) const STRIP: Self = Self {
         faces: &[
-            (face::BOLD, face::COMPACT),
+            (face::WIDE_BOLD, face::COMPACT),
+            (face::PLAIN, face::COMPACT),
             (face::BODY, face::BODY),
             (face::BODY, face::SMALL),
             (face::SMALL, face::SMALL),
             (face::TINY, face::TINY),
         ],
-        comfortable: 3,
-        codes: &[face::HUGE, face::MEDIUM_BOLD, face::BOLD],
+        comfortable: 4,
+        codes: &[face::HUGE, face::MEDIUM_BOLD, face::WIDE_BOLD],
         icons: &[1, 0],
         beside: true,
         gap: 2,
@@ -142,14 +145,16 @@ impl Style {
     /// For a panel 64 pixels high.
     pub(super) const WIDE: Self = Self {
         faces: &[
-            (face::BOLD, face::ROOMY),
-            (face::BOLD, face::BODY),
+            (face::WIDE_BOLD, face::WIDE),
+            (face::WIDE_BOLD, face::ROOMY),
+            (face::WIDE_BOLD, face::BODY),
+            (face::PLAIN, face::BODY),
             (face::BODY, face::COMPACT),
             (face::SMALL, face::SMALL),
             (face::TINY, face::TINY),
         ],
-        comfortable: 3,
-        codes: &[face::HUGE, face::MEDIUM_BOLD, face::BOLD],
+        comfortable: 5,
+        codes: &[face::HUGE, face::MEDIUM_BOLD, face::WIDE_BOLD],
         icons: &[1, 0],
         beside: true,
         gap: 3,
@@ -158,13 +163,14 @@ impl Style {
     /// For the space beside a QR on such a panel.
     pub(super) const NARROW: Self = Self {
         faces: &[
-            (face::BOLD, face::BODY),
+            (face::WIDE_BOLD, face::BODY),
+            (face::PLAIN, face::BODY),
             (face::BODY, face::COMPACT),
             (face::SMALL, face::SMALL),
             (face::TINY, face::TINY),
         ],
-        comfortable: 4,
-        codes: &[face::HUGE, face::MEDIUM_BOLD, face::BOLD, face::SMALL],
+        comfortable: 5,
+        codes: &[face::HUGE, face::MEDIUM_BOLD, face::WIDE_BOLD, face::SMALL],
         icons: &[0],
         beside: false,
         gap: 3,
@@ -173,14 +179,16 @@ impl Style {
     /// For a panel of 128 by 128 pixels.
     pub(super) const SQUARE: Self = Self {
         faces: &[
+            (face::BROAD_BOLD, face::WIDE),
+            (face::WIDE_BOLD, face::WIDE),
             (face::BROAD_BOLD, face::ROOMY),
             (face::WIDE_BOLD, face::ROOMY),
-            (face::BOLD, face::BODY),
+            (face::PLAIN, face::BODY),
             (face::SMALL, face::SMALL),
         ],
-        comfortable: 3,
+        comfortable: 5,
         codes: &[face::HUGE, face::MEDIUM_BOLD],
-        icons: &[3, 2, 1, 0],
+        icons: &[3, 2, 0],
         beside: false,
         gap: 4,
         bar: 9,
@@ -190,14 +198,14 @@ impl Style {
         faces: &[
             (face::DOUBLE_BROAD, face::HUGE),
             (face::DOUBLE_WIDE, face::HUGE),
-            (face::DOUBLE_BOLD, face::HUGE),
+            (face::DOUBLE_PLAIN, face::HUGE),
             (face::HUGE, face::LARGE),
             (face::LARGE_BOLD, face::LARGE),
             (face::MEDIUM_BOLD, face::MEDIUM),
         ],
         comfortable: 5,
         codes: &[face::POSTER, face::DOUBLE_BROAD, face::HUGE],
-        icons: &[6, 5, 4, 3, 2, 1, 0],
+        icons: &[6, 5, 4, 3, 0],
         beside: false,
         gap: 8,
         bar: 16,
@@ -267,7 +275,9 @@ pub(super) fn lay_out_whole(card: &Card, area: Rectangle, style: &Style) -> Opti
         for yielding in [false, true] {
             for &code in codes {
                 for (i, &(title, body)) in style.faces[..faces].iter().enumerate() {
-                    for &icon in icons {
+                    // An icon goes before a line does, but not for larger letters, unless they are smaller than it.
+                    let icon_stays = icons[0] > 0 && !yielding && title.height() + 1 >= icons::SIDE;
+                    for &icon in icons.iter().filter(|i| **i > 0 || !icon_stays) {
                         let last = loose && yielding && icon == 0 && i + 1 == style.faces.len();
                         let choice = Choice { title, body, code, icon, yielding, last };
                         if let Some(rows) = rows(card, &lines, area.size.width, height, style, &choice) {
@@ -353,6 +363,8 @@ fn broken(line: &Line, columns: usize, choice: &Choice) -> Option<Vec<String>> {
     let fits = line.text.chars().count() <= columns;
     match line.kind {
         Kind::Words => wrap(&line.text, columns),
+        Kind::Whole if fits || choice.yielding => wrap(&line.text, columns),
+        Kind::Whole => None,
         Kind::Name if fits || choice.yielding || columns >= NAME_SHOWN => {
             Some(vec![shorten(&line.text, columns)])
         }
@@ -361,7 +373,9 @@ fn broken(line: &Line, columns: usize, choice: &Choice) -> Option<Vec<String>> {
         Kind::Address if fits => Some(vec![line.text.clone()]),
         Kind::Address => choice.yielding.then(|| chop(&line.text, columns)),
         Kind::Hex if choice.yielding => Some(chop(&line.text, columns)),
-        Kind::Hex => wrap(&chop(&line.text, 4).join(" "), columns),
+        // Four groups a row, as people compare them.
+        Kind::Hex if columns < 19 => None,
+        Kind::Hex => wrap(&chop(&line.text, 4).join(" "), 19),
         Kind::Loose => wrap(&line.text, columns).or_else(|| {
             let words = line.text.split(' ').flat_map(|w| chop(w, columns)).collect::<Vec<_>>();
             wrap(&words.join(" "), columns)

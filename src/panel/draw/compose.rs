@@ -105,7 +105,7 @@ pub(super) fn card(screen: &Screen, strip: bool) -> Option<Card> {
             let mut card = Card::new(icons::DOTS, Tone::Busy, w.connecting);
             card.lines.extend(name(label).map(|n| Line::new(Kind::Name, n)));
             let number = label.number.as_deref().map(phone).filter(|_| !writable(&label.name).is_empty());
-            card.lines.extend(number.map(|n| Line::new(Kind::Words, n).quiet().optional()));
+            card.lines.extend(number.map(|n| Line::new(Kind::Whole, n).quiet().optional()));
             card
         }
         Body::Online { label, address, queue, last_message } => {
@@ -113,7 +113,7 @@ pub(super) fn card(screen: &Screen, strip: bool) -> Option<Card> {
             card.title =
                 Line::new(Kind::Name, name(label).unwrap_or_else(|| w.online.into())).tone(Tone::Good);
             let number = label.number.as_deref().map(phone).filter(|n| *n != card.title_text());
-            card.lines.extend(number.map(|n| Line::new(Kind::Words, n)));
+            card.lines.extend(number.map(|n| Line::new(Kind::Whole, n)));
             card.lines.extend(address.as_ref().map(|a| Line::new(Kind::Address, a.as_str())));
             let most = if strip { QUEUE_SHOWN_LOW } else { QUEUE_SHOWN };
             let more = if *queue > most { "+" } else { "" };
@@ -121,12 +121,12 @@ pub(super) fn card(screen: &Screen, strip: bool) -> Option<Card> {
             match last_message {
                 // A low panel has one line for both.
                 Some(at) if strip => {
-                    card.lines.push(Line::new(Kind::Words, format!("{queue} {}", time(*at))));
+                    card.lines.push(Line::new(Kind::Whole, format!("{queue} {}", time(*at))));
                 }
                 _ => {
                     card.lines.push(Line::new(Kind::Words, queue));
                     let last = last_message.map_or(w.no_message.into(), |at| fill(w.last, time(at)));
-                    let last = Line::new(Kind::Words, last).quiet();
+                    let last = Line::new(Kind::Whole, last).quiet();
                     card.lines.push(if strip { last.optional() } else { last });
                 }
             }
@@ -137,8 +137,12 @@ pub(super) fn card(screen: &Screen, strip: bool) -> Option<Card> {
         }
         Body::Disconnected { label, trouble: why } => disconnected(screen, label, *why, w),
         Body::Banned { label, until } => {
-            let until = until.map_or(w.until_unknown.into(), |at| fill(w.until, time(at)));
-            trouble(screen, label, icons::BAN, Tone::Bad, w.banned, until)
+            let mut card = Card::new(icons::BAN, Tone::Bad, w.banned);
+            card.lines.extend(whose(label, screen));
+            match until {
+                Some(at) => card.line(Line::new(Kind::Whole, fill(w.until, time(*at)))),
+                None => card.words(w.until_unknown),
+            }
         }
         Body::LoggedOut { label } => {
             trouble(screen, label, icons::UNLINKED, Tone::Warn, w.logged_out, w.logged_out_do.into())
@@ -175,7 +179,7 @@ pub(super) fn card(screen: &Screen, strip: bool) -> Option<Card> {
             let mut card = Card::new(icon_of(*release), tone, w.let_go.of(*release));
             if let Some(pending) = pending {
                 let text = fill(w.hold_on.of(pending.then), pending.seconds);
-                card.lines.push(Line::new(Kind::Words, text));
+                card.lines.push(Line::new(Kind::Whole, text));
             }
             let about = if *release == Release::Erase {
                 Some(Line::new(Kind::Words, w.everything))

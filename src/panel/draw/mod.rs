@@ -55,7 +55,7 @@ fn style(size: Size) -> &'static Style {
 
 /// How much room the dots of the pages take: at the right side of a low panel, at the bottom of others.
 fn dot(size: Size) -> u32 {
-    if size.height < 200 { 2 } else { 4 }
+    if size.height < 200 { 3 } else { 6 }
 }
 
 fn draw_card(screen: &Screen, frame: &mut Frame) {
@@ -89,14 +89,14 @@ fn page_dots(page: Option<PageNumber>, area: Rectangle, frame: &mut Frame) -> Re
             Point::new(along, (area.size.height - side) as i32)
         };
         let here = i + 1 == page;
-        // The other pages' dots are half as large.
-        let size = if here { side } else { side / 2 };
+        // The other pages' dots are a third as large.
+        let size = if here { side } else { side / 3 };
         let color = if here { Rgb565::WHITE } else { NOTE };
         let inset = ((side - size) / 2) as i32;
         let place = Rectangle::new(area.top_left + at + Point::new(inset, inset), Size::new(size, size));
         let Ok(()) = place.into_styled(PrimitiveStyle::with_fill(color)).draw(frame);
     }
-    let taken = if low { Size::new(side + 2, 0) } else { Size::new(0, side + side / 2) };
+    let taken = if low { Size::new(side + 2, 0) } else { Size::new(0, side + side / 3) };
     Rectangle::new(area.top_left, area.size.saturating_sub(taken))
 }
 

@@ -57,7 +57,7 @@ pub(super) const WORDS: Words = Words {
     fingerprint: "HTTPS SHA-256",
     let_go: Acts {
         nothing: "Let go: nothing",
-        redial: "Let go: reconnect",
+        redial: "Let go: connect",
         fresh_qr: "Let go: new QR",
         new_session: "Let go: add one",
         unlink: "Let go: unlink",
@@ -65,7 +65,7 @@ pub(super) const WORDS: Words = Words {
     },
     hold_on: Acts {
         nothing: "{} s more: nothing",
-        redial: "{} s more: reconnect",
+        redial: "{} s more: connect",
         fresh_qr: "{} s more: new QR",
         new_session: "{} s more: add one",
         unlink: "{} s more: unlink",

@@ -106,3 +106,46 @@ pub(super) const fn words(language: Language) -> &'static Words {
 pub(super) fn fill(template: &str, value: impl std::fmt::Display) -> String {
     template.replace("{}", &value.to_string())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_has_its_place_in_both_languages() {
+        for language in Language::ALL {
+            let w = words(language);
+            let hold = &w.hold_on;
+            let with_value = [
+                w.seconds,
+                w.queue,
+                w.last,
+                w.refused,
+                w.until,
+                w.free,
+                w.all_numbers,
+                hold.redial,
+                hold.fresh_qr,
+                hold.new_session,
+                hold.unlink,
+                hold.erase,
+            ];
+            for template in with_value {
+                assert_eq!(template.matches("{}").count(), 1, "{template}");
+                assert!(fill(template, 42).contains("42"), "{template}");
+            }
+            for plain in [&w.let_go, &w.done] {
+                for text in [
+                    plain.nothing,
+                    plain.redial,
+                    plain.fresh_qr,
+                    plain.new_session,
+                    plain.unlink,
+                    plain.erase,
+                ] {
+                    assert!(!text.contains("{}"), "{text}");
+                }
+            }
+        }
+    }
+}
