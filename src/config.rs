@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::media::Cidr;
+use crate::panel::Language;
 use settings::SETTINGS;
 
 mod settings;
@@ -73,12 +74,24 @@ pub struct Config {
     pub received_media_bytes: u64,
     /// The first pause after a webhook failed; it doubles from there.
     pub webhook_retry: Duration,
+    /// Requests that the request log keeps; 0: there is none.
+    pub request_log_rows: u64,
+    /// Bytes that the request log keeps.
+    pub request_log_bytes: u64,
+    /// Days for which the request log keeps a request.
+    pub request_log_days: u32,
+    /// Bytes of one body that the request log keeps; 0: no bodies.
+    pub request_log_body: usize,
     /// HTTP connections at once.
     pub max_connections: usize,
     /// HTTP connections at once from one address.
     pub max_connections_per_address: usize,
     /// Bytes that the media of queued messages may take on disk.
     pub media_quota: u64,
+    /// The front panel: `auto`, a profile's name, or a file.
+    pub board: String,
+    /// Language of the front panel.
+    pub panel_language: Language,
     /// Where to connect instead of WhatsApp (Cargo feature `sim` only).
     pub whatsapp_url: Option<String>,
     /// Delay added to each sync of the store (Cargo feature `sim` only): an SD card, for the benchmark.
@@ -100,6 +113,8 @@ pub struct Limits {
     pub http_head: Duration,
     /// Longest silence within the body of an HTTP request.
     pub http_body: Duration,
+    /// How long an event is offered to a webhook's receiver before it goes to the dead letters.
+    pub webhook_give_up: Duration,
 }
 
 impl Default for Limits {
@@ -110,6 +125,7 @@ impl Default for Limits {
             fetch_stall: Duration::from_secs(20),
             http_head: Duration::from_secs(10),
             http_body: Duration::from_secs(10),
+            webhook_give_up: Duration::from_secs(24 * 3600),
         }
     }
 }
@@ -187,10 +203,16 @@ impl Default for Config {
             journal_days: 0,
             received_media_days: 0,
             received_media_bytes: 0,
+            request_log_rows: 0,
+            request_log_bytes: 0,
+            request_log_days: 0,
+            request_log_body: 0,
             webhook_retry: Duration::ZERO,
             max_connections: 0,
             max_connections_per_address: 0,
             media_quota: 0,
+            board: String::new(),
+            panel_language: Language::default(),
             whatsapp_url: None,
             sync_delay: Duration::ZERO,
             limits: Limits::default(),

@@ -8,7 +8,6 @@ mod referred;
 mod settings;
 
 use axum::Json;
-use axum::Router;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request};
 use axum::http::header::RETRY_AFTER;
@@ -18,9 +17,12 @@ use serde_json::{Map, Value, json};
 
 use super::access::header_key;
 use super::keys::{Caller, Denied};
+use super::openapi::Routes;
+use super::openapi::v1::DIALECT;
 use super::params::{self, MAX_BODY, ParamError};
+use super::request_log;
 use super::send::SendError;
-use super::{Api, Shared, peer};
+use super::{Shared, peer};
 use crate::session::groups::GroupsError;
 use crate::session::{ChatError, Session};
 use crate::store::StoreError;
@@ -29,8 +31,8 @@ use crate::store::StoreError;
 const RECONNECT: u64 = 10;
 
 /// Everything below `/api/v1/sessions/{id}`.
-pub(super) fn routes() -> Router<Api> {
-    Router::new()
+pub(super) fn routes() -> Routes {
+    Routes::of(&[&DIALECT])
         .merge(messages::routes())
         .merge(chats::routes())
         .merge(groups::routes())
@@ -196,7 +198,10 @@ pub(super) async fn object(request: Request) -> Result<Map<String, Value>, Failu
         return Ok(Map::new());
     }
     match params::parse_json(&body)? {
-        Value::Object(object) => Ok(object),
+        Value::Object(object) => {
+            request_log::note_body(&object);
+            Ok(object)
+        }
         _ => Err(Failure::bad("The request body must be a JSON object")),
     }
 }

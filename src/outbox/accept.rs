@@ -14,7 +14,7 @@ use super::{Lane, Outbox};
 use crate::clock::now_ms;
 use crate::ids;
 use crate::inbox::{self, PollSecret};
-use crate::media::{Fetched, MediaKind, SpoolError};
+use crate::media::{Fetched, MediaKind, SpoolError, VoiceError, voice_note};
 use crate::session::{self, Session};
 use crate::store::StoreError;
 
@@ -137,6 +137,9 @@ pub enum AcceptError {
     /// A draft wants an earlier draft's file, and there is none.
     #[error("a message of this batch needs a file that no earlier one brings")]
     NoFile,
+    /// The file could not be made a voice note.
+    #[error(transparent)]
+    Voice(#[from] VoiceError),
     /// The file could not be kept.
     #[error("{0}")]
     Spool(#[from] SpoolError),
@@ -297,6 +300,11 @@ impl Outbox {
                 Body::Text(body) => Content::Text { body },
                 Body::Other(content) => content,
                 Body::Media { file, media, caption } => {
+                    // Here and not when it is sent: the caller hears of a file that does not become one.
+                    let file = match media {
+                        MediaKind::Voice => voice_note(file, &self.shared.spool).await?,
+                        _ => file,
+                    };
                     let content = Content::Media {
                         media,
                         mime: file.mime.to_owned(),
@@ -304,6 +312,8 @@ impl Outbox {
                         caption,
                         size: file.size,
                         dimensions: file.dimensions,
+                        seconds: file.seconds,
+                        waveform: file.waveform.clone(),
                     };
                     // The file is on disk before the message that needs it.
                     file.persist(&id).await?;

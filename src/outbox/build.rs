@@ -1,13 +1,10 @@
-//! From what is stored to what WhatsApp takes: uploads the file, where there is one, and fills the protobuf message.
+//! From what is stored to what WhatsApp takes: has the file uploaded, where there is one, and fills the protobuf
+//! message.
 
-use std::fs::File;
-use std::io::{BufReader, BufWriter, Read, Seek, SeekFrom};
-use std::path::{Path, PathBuf};
-
-use wacore::download::MediaType;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use wacore::reporting_token::should_include_reporting_token;
 use wacore::types::message::AddressingMode;
-use wacore::upload::{EncryptedMediaInfo, UploadSource, encrypt_media_streaming};
 use waproto::whatsapp as wa;
 use whatsapp_rust::buffa::MessageField;
 use whatsapp_rust::media::{
@@ -18,8 +15,10 @@ use whatsapp_rust::upload::UploadResponse;
 use whatsapp_rust::wacore_binary::JidExt;
 use whatsapp_rust::{Client, Jid};
 
+use super::Outbox;
 use super::content::{Content, Context, Target};
 use super::record::Message;
+use super::upload::Uploaded;
 use crate::clock::now_ms;
 use crate::media::{MediaKind, Preview};
 use crate::store::account::OwnSecrets;
@@ -47,48 +46,16 @@ impl BuildError {
     }
 }
 
-/// The encrypted copy of a file, removed with this value.
-struct Encrypted {
-    path: tempfile::TempPath,
-    len: u64,
-}
-
-impl UploadSource for Encrypted {
-    fn len(&self) -> u64 {
-        self.len
-    }
-
-    fn reader_from(&self, offset: u64) -> std::io::Result<Box<dyn Read + Send>> {
-        let mut file = File::open(&self.path)?;
-        file.seek(SeekFrom::Start(offset))?;
-        Ok(Box::new(file))
-    }
-}
-
-fn encrypt(
-    plain: &Path,
-    folder: &Path,
-    media: MediaType,
-) -> std::io::Result<(Encrypted, EncryptedMediaInfo)> {
-    let target = tempfile::Builder::new().prefix("upload-").tempfile_in(folder)?;
-    let reader = BufReader::new(File::open(plain)?);
-    let info = encrypt_media_streaming(reader, BufWriter::new(target.as_file()), media)
-        .map_err(std::io::Error::other)?;
-    let len = target.as_file().metadata()?.len();
-    Ok((Encrypted { path: target.into_temp_path(), len }, info))
-}
-
-/// Builds the message. `file`: the kept file; `scratch`: where its encrypted copy may lie.
+/// Builds the message, with its file uploaded where it has one.
 pub(super) async fn message(
     client: &Client,
+    outbox: &Outbox,
     message: &Message,
     to: &Jid,
-    file: PathBuf,
-    scratch: PathBuf,
     preview: Option<Preview>,
 ) -> Result<wa::Message, BuildError> {
     let context = context_info(client, &message.context, to).await?;
-    let Content::Media { media, mime, filename, caption, dimensions, .. } = &message.content else {
+    let Content::Media { media, .. } = &message.content else {
         let shown = match preview {
             Some(preview) => Shown::Preview(preview),
             None if message.context.no_preview => Shown::NoPreview,
@@ -96,8 +63,8 @@ pub(super) async fn message(
         };
         return plain(client, &message.content, context, shown, to).await;
     };
-    let (media, mime, filename, caption) = (*media, mime.clone(), filename.clone(), caption.clone());
-    let mut built = upload(client, media, mime, filename, caption, *dimensions, file, scratch).await?;
+    let uploaded = outbox.shared.uploads.get(client, &outbox.shared.spool, message, *media).await?;
+    let mut built = with_file(&message.content, uploaded)?;
     if let Some(context) = context {
         attach(&mut built, context);
     }
@@ -300,62 +267,56 @@ fn attach(message: &mut wa::Message, context: wa::ContextInfo) {
     }
 }
 
-#[allow(clippy::too_many_arguments, reason = "the parts of one stored file, for its one caller")]
-async fn upload(
-    client: &Client,
-    media: MediaKind,
-    mime: String,
-    filename: String,
-    caption: Option<String>,
-    dimensions: Option<(u32, u32)>,
-    file: PathBuf,
-    scratch: PathBuf,
-) -> Result<wa::Message, BuildError> {
-    let media_type = match media {
-        MediaKind::Image => MediaType::Image,
-        MediaKind::Video => MediaType::Video,
-        MediaKind::Audio | MediaKind::Voice => MediaType::Audio,
-        MediaKind::Document => MediaType::Document,
-        MediaKind::Sticker => MediaType::Sticker,
+/// The message of a file that is uploaded.
+fn with_file(content: &Content, uploaded: Uploaded) -> Result<wa::Message, BuildError> {
+    let Content::Media { media, mime, filename, caption, dimensions, seconds, waveform, .. } = content else {
+        return Err(BuildError::Content("it has no file"));
     };
-    let (encrypted, info) = tokio::task::spawn_blocking(move || encrypt(&file, &scratch, media_type))
-        .await
-        .map_err(|e| BuildError::Upload(e.to_string()))?
-        .map_err(BuildError::File)?;
-    let upload = client
-        .upload_stream(encrypted, info, media_type)
-        .await
-        .map_err(|e| BuildError::Upload(format!("{e:#}")))?;
-    let mimetype = Some(mime);
+    let Uploaded { upload, thumbnail } = uploaded;
+    let (mimetype, caption, seconds) = (Some(mime.clone()), caption.clone(), *seconds);
+    let (width, height) = (dimensions.map(|d| d.0), dimensions.map(|d| d.1));
     Ok(match media {
         MediaKind::Image => {
-            let mut message =
-                image_message(upload, ImageOptions { caption, mimetype, ..ImageOptions::default() });
-            if let (Some((width, height)), Some(image)) = (dimensions, message.image_message.as_option_mut())
-            {
-                image.width = Some(width);
-                image.height = Some(height);
+            let options =
+                ImageOptions { caption, mimetype, jpeg_thumbnail: thumbnail, ..ImageOptions::default() };
+            let mut message = image_message(upload, options);
+            if let Some(image) = message.image_message.as_option_mut() {
+                (image.width, image.height) = (width, height);
             }
             message
         }
         MediaKind::Video => {
-            video_message(upload, VideoOptions { caption, mimetype, ..VideoOptions::default() })
+            let options =
+                VideoOptions { caption, mimetype, duration_seconds: seconds, ..VideoOptions::default() };
+            let mut message = video_message(upload, options);
+            if let Some(video) = message.video_message.as_option_mut() {
+                (video.width, video.height) = (width, height);
+            }
+            message
         }
-        MediaKind::Audio | MediaKind::Voice => audio_message(
-            upload,
-            AudioOptions { mimetype, ptt: Some(media == MediaKind::Voice), ..AudioOptions::default() },
-        ),
+        MediaKind::Audio | MediaKind::Voice => {
+            let waveform = waveform.as_deref().and_then(|text| STANDARD.decode(text).ok());
+            let ptt = Some(*media == MediaKind::Voice);
+            let options = AudioOptions {
+                mimetype,
+                ptt,
+                duration_seconds: seconds,
+                waveform,
+                ..AudioOptions::default()
+            };
+            audio_message(upload, options)
+        }
         MediaKind::Document => document_message(
             upload,
             DocumentOptions {
                 title: Some(filename.clone()),
-                file_name: Some(filename),
+                file_name: Some(filename.clone()),
                 caption,
                 mimetype,
                 ..DocumentOptions::default()
             },
         ),
-        MediaKind::Sticker => sticker_message(upload, mimetype, dimensions),
+        MediaKind::Sticker => sticker_message(upload, mimetype, *dimensions),
     })
 }
 

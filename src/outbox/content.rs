@@ -25,9 +25,15 @@ pub enum Content {
         caption: Option<String>,
         /// Bytes.
         size: u64,
-        /// Pixels, of an image.
+        /// Pixels, of an image or a film.
         #[serde(default)]
         dimensions: Option<(u32, u32)>,
+        /// How long a sound or a film is.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        seconds: Option<u32>,
+        /// Of a voice note: 64 levels of 0 to 100, in Base64.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        waveform: Option<String>,
     },
     /// A question with options to tap.
     Poll {

@@ -16,6 +16,7 @@ mod record;
 pub mod schedule;
 mod settings;
 mod strangers;
+mod upload;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
@@ -40,6 +41,7 @@ pub use record::{Message, Progress, Reference, TABLES};
 use schedule::Pace;
 pub use settings::{Allow, SessionSettings};
 pub use strangers::{Acquaintance, StrangerSettings};
+use upload::Uploads;
 
 /// Receipts taken into one write.
 const RECEIPT_BATCH: usize = 256;
@@ -160,6 +162,7 @@ struct Shared {
     settings: OutboxSettings,
     message_ids: MessageIds,
     counts: Counts,
+    uploads: Uploads,
     /// Files that a receipt made unneeded before the send's own end was recorded, which removes them. What a crash
     /// leaves is found by the next start.
     freed: Mutex<HashSet<String>>,
@@ -252,6 +255,7 @@ impl Outbox {
                 settings,
                 message_ids,
                 counts: Counts::default(),
+                uploads: Uploads::default(),
                 freed: Mutex::default(),
                 lanes: Mutex::new(lanes),
                 acquaintance: OnceLock::new(),
@@ -454,6 +458,7 @@ impl Outbox {
 
     /// Removes a kept file. One that stays is found by the next start.
     async fn remove_file(&self, id: &str) {
+        self.shared.uploads.forget(id);
         if let Err(e) = self.shared.spool.remove(id).await {
             log::warn!("{e}");
         }

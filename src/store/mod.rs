@@ -15,6 +15,7 @@ use tokio::sync::{oneshot, watch};
 
 pub mod account;
 mod disk;
+pub mod erase;
 mod error;
 pub mod json;
 mod open;

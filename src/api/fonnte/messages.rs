@@ -10,15 +10,44 @@ use serde_json::{Value, json};
 use super::device::endpoint;
 use super::{Failure, answer, disconnected, enter, failed, session};
 use crate::api::keys::Caller;
+use crate::api::openapi::fonnte::{FonnteDone, FonnteId, FonnteMessage, FonnteTyping};
 use crate::api::params::{ParamError, Params};
 use crate::api::{Api, Shared};
 use crate::clock::now_ms;
 use crate::outbox::{Cancelled, Message, Progress};
 use crate::session::{ChatError, MAX_TYPING, Typing};
 
-endpoint!(delete, cancel);
-endpoint!(status, show);
-endpoint!(typing, show_typing);
+endpoint!(
+    /// Cancel a message
+    ///
+    /// Takes a message that is not yet sent out of the queue.
+    #[utoipa::path(post, path = "/delete-message", request_body = FonnteId, responses(
+        (status = 200, description = "It will not be sent", body = FonnteDone),
+        (status = 404, description = "There is no such message"),
+        (status = 409, description = "It is being sent, was sent, or has failed"),
+    ))]
+    delete, cancel
+);
+endpoint!(
+    /// What became of a message?
+    #[utoipa::path(post, path = "/status", request_body = FonnteId, responses(
+        (status = 200, description = "How far it has come", body = FonnteMessage),
+        (status = 404, description = "There is no such message"),
+    ))]
+    status, show
+);
+endpoint!(
+    /// Show typing
+    ///
+    /// Lets the chat see *typing…*, or takes it back.
+    #[utoipa::path(post, path = "/typing", request_body = FonnteTyping, responses(
+        (status = 200, description = "It is shown", body = FonnteDone),
+        (status = 404, description = "There is no such device"),
+        (status = 502, description = "WhatsApp did not take it"),
+        (status = 503, description = "The device is not connected"),
+    ))]
+    typing, show_typing
+);
 
 /// The caller's message with the number in `id`.
 fn message(api: &Shared, caller: &Caller, params: &Params) -> Result<Message, Failure> {

@@ -4,15 +4,17 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use axum::Json;
-use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use axum::routing::post;
 use serde_json::json;
+use utoipa_axum::routes;
 
 use super::referred::{delivered, message_of};
 use super::{Failure, Ids, enter_with, not_connected};
+use crate::api::openapi::Routes;
+use crate::api::openapi::chats::{ChatMarked, ChatRead, ChatTyping, Done, OfChat};
+use crate::api::openapi::v1::DIALECT;
 use crate::api::params::{ParamError, Params};
 use crate::api::{Api, Shared};
 use crate::inbox::Event;
@@ -22,12 +24,20 @@ use crate::store::StoreError;
 /// How far back messages are looked for, where a request does not name them, in events of the box.
 const LOOK_BACK: u64 = 1_000;
 
-pub(super) fn routes() -> Router<Api> {
-    Router::new()
-        .route("/api/v1/sessions/{id}/chats/{chat}/typing", post(typing))
-        .route("/api/v1/sessions/{id}/chats/{chat}/read", post(read))
+pub(super) fn routes() -> Routes {
+    Routes::of(&[&DIALECT]).with(routes!(typing)).with(routes!(read))
 }
 
+/// Show typing
+///
+/// Lets the chat see *typing…* or *recording…*, or takes it back.
+#[utoipa::path(post, path = "/api/v1/sessions/{id}/chats/{chat}/typing", params(OfChat), request_body = ChatTyping, responses(
+    (status = 200, description = "It is shown", body = Done),
+    (status = 403, description = "The session belongs to another account"),
+    (status = 404, description = "There is no such session"),
+    (status = 502, description = "WhatsApp did not take it"),
+    (status = 503, description = "The session is not connected"),
+))]
 async fn typing(State(api): State<Api>, ids: Ids, request: Request) -> Result<Response, Failure> {
     let (session, chat) = enter_with(&api, &request, ids)?;
     let params = Params::read(request).await?;
@@ -53,6 +63,16 @@ async fn typing(State(api): State<Api>, ids: Ids, request: Request) -> Result<Re
 /// What is marked: by chat and, in a group, author, as WhatsApp knows them.
 type Marked = BTreeMap<(String, Option<String>), Vec<String>>;
 
+/// Mark messages as read
+///
+/// Those that are named, or what the chat wrote lately.
+#[utoipa::path(post, path = "/api/v1/sessions/{id}/chats/{chat}/read", params(OfChat), request_body = ChatRead, responses(
+    (status = 200, description = "They are marked", body = ChatMarked),
+    (status = 403, description = "The session belongs to another account"),
+    (status = 404, description = "There is no such session"),
+    (status = 502, description = "WhatsApp did not take it"),
+    (status = 503, description = "The session is not connected"),
+))]
 async fn read(State(api): State<Api>, ids: Ids, request: Request) -> Result<Response, Failure> {
     let (session, chat) = enter_with(&api, &request, ids)?;
     let params = Params::read(request).await?;

@@ -1,14 +1,19 @@
 //! `/api/v1/sessions/{id}/groups`: the session's groups, asked for live, and changes of them.
 
 use axum::Json;
-use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
 use serde_json::{Map, Value, json};
+use utoipa_axum::routes;
 
 use super::{Failure, Id, Ids, enter, enter_with};
+use crate::api::openapi::Routes;
+use crate::api::openapi::chats::{
+    Done, GroupCreated, GroupEdit, GroupInvite, GroupJoin, GroupJoined, GroupList, GroupNew, GroupPeople,
+    GroupPeopleEdit, GroupResults, GroupShown, OfGroup, OfSession,
+};
+use crate::api::openapi::v1::DIALECT;
 use crate::api::params::{ParamError, Params};
 use crate::api::phone::{self, Recipient};
 use crate::api::send::check_text;
@@ -20,17 +25,14 @@ use crate::session::groups::{
 /// Participants of one request.
 const MAX_PARTICIPANTS: usize = 256;
 
-pub(super) fn routes() -> Router<Api> {
-    Router::new()
-        .route("/api/v1/sessions/{id}/groups", get(list).post(create))
-        .route("/api/v1/sessions/{id}/groups/join", post(join))
-        .route("/api/v1/sessions/{id}/groups/{group}", get(show).patch(change))
-        .route(
-            "/api/v1/sessions/{id}/groups/{group}/participants",
-            get(participants).post(change_participants),
-        )
-        .route("/api/v1/sessions/{id}/groups/{group}/invite", get(invite).delete(revoke))
-        .route("/api/v1/sessions/{id}/groups/{group}/leave", post(leave))
+pub(super) fn routes() -> Routes {
+    Routes::of(&[&DIALECT])
+        .with(routes!(list, create))
+        .with(routes!(join))
+        .with(routes!(show, change))
+        .with(routes!(participants, change_participants))
+        .with(routes!(invite, revoke))
+        .with(routes!(leave))
 }
 
 fn describe(group: &Group) -> Value {
@@ -134,12 +136,32 @@ fn description_of(params: &Params) -> Result<Option<String>, Failure> {
     Ok(description)
 }
 
+/// List the groups
+///
+/// Asked for live.
+#[utoipa::path(get, path = "/api/v1/sessions/{id}/groups", params(OfSession), responses(
+    (status = 200, description = "The groups, without their people", body = GroupList),
+    (status = 403, description = "The session belongs to another account, or WhatsApp does not allow it to this account"),
+    (status = 404, description = "There is no such session or group"),
+    (status = 409, description = "WhatsApp says that it cannot be done now"),
+    (status = 502, description = "WhatsApp refused, or did not answer in time"),
+    (status = 503, description = "The session is not connected"),
+))]
 async fn list(State(api): State<Api>, id: Id, request: Request) -> Result<Response, Failure> {
     let session = enter(&api, &request, &id)?;
     let groups: Vec<Value> = session.groups().await?.iter().map(describe).collect();
     Ok(Json(json!({"success": true, "groups": groups})).into_response())
 }
 
+/// Make a group
+#[utoipa::path(post, path = "/api/v1/sessions/{id}/groups", params(OfSession), request_body = GroupNew, responses(
+    (status = 201, description = "The group, and what became of each person", body = GroupCreated),
+    (status = 403, description = "The session belongs to another account, or WhatsApp does not allow it to this account"),
+    (status = 404, description = "There is no such session or group"),
+    (status = 409, description = "WhatsApp says that it cannot be done now"),
+    (status = 502, description = "WhatsApp refused, or did not answer in time"),
+    (status = 503, description = "The session is not connected"),
+))]
 async fn create(State(api): State<Api>, id: Id, request: Request) -> Result<Response, Failure> {
     let session = enter(&api, &request, &id)?;
     let params = Params::read(request).await?;
@@ -155,12 +177,30 @@ async fn create(State(api): State<Api>, id: Id, request: Request) -> Result<Resp
     Ok((StatusCode::CREATED, Json(body)).into_response())
 }
 
+/// Show a group
+#[utoipa::path(get, path = "/api/v1/sessions/{id}/groups/{group}", params(OfGroup), responses(
+    (status = 200, description = "The group and who is in it", body = GroupShown),
+    (status = 403, description = "The session belongs to another account, or WhatsApp does not allow it to this account"),
+    (status = 404, description = "There is no such session or group"),
+    (status = 409, description = "WhatsApp says that it cannot be done now"),
+    (status = 502, description = "WhatsApp refused, or did not answer in time"),
+    (status = 503, description = "The session is not connected"),
+))]
 async fn show(State(api): State<Api>, ids: Ids, request: Request) -> Result<Response, Failure> {
     let (session, group) = enter_group(&api, &request, ids)?;
     let group = session.group(&group).await?;
     Ok(Json(json!({"success": true, "group": describe_whole(&group)})).into_response())
 }
 
+/// Change a group
+#[utoipa::path(patch, path = "/api/v1/sessions/{id}/groups/{group}", params(OfGroup), request_body = GroupEdit, responses(
+    (status = 200, description = "The group as it is now", body = GroupShown),
+    (status = 403, description = "The session belongs to another account, or WhatsApp does not allow it to this account"),
+    (status = 404, description = "There is no such session or group"),
+    (status = 409, description = "WhatsApp says that it cannot be done now"),
+    (status = 502, description = "WhatsApp refused, or did not answer in time"),
+    (status = 503, description = "The session is not connected"),
+))]
 async fn change(State(api): State<Api>, ids: Ids, request: Request) -> Result<Response, Failure> {
     let (session, group) = enter_group(&api, &request, ids)?;
     let params = Params::read(request).await?;
@@ -178,6 +218,15 @@ async fn change(State(api): State<Api>, ids: Ids, request: Request) -> Result<Re
     Ok(Json(json!({"success": true, "group": describe_whole(&group)})).into_response())
 }
 
+/// Who is in a group?
+#[utoipa::path(get, path = "/api/v1/sessions/{id}/groups/{group}/participants", params(OfGroup), responses(
+    (status = 200, description = "The people", body = GroupPeople),
+    (status = 403, description = "The session belongs to another account, or WhatsApp does not allow it to this account"),
+    (status = 404, description = "There is no such session or group"),
+    (status = 409, description = "WhatsApp says that it cannot be done now"),
+    (status = 502, description = "WhatsApp refused, or did not answer in time"),
+    (status = 503, description = "The session is not connected"),
+))]
 async fn participants(State(api): State<Api>, ids: Ids, request: Request) -> Result<Response, Failure> {
     let (session, group) = enter_group(&api, &request, ids)?;
     let group = session.group(&group).await?;
@@ -185,6 +234,15 @@ async fn participants(State(api): State<Api>, ids: Ids, request: Request) -> Res
     Ok(Json(json!({"success": true, "participants": shown})).into_response())
 }
 
+/// Add, remove, promote or demote people
+#[utoipa::path(post, path = "/api/v1/sessions/{id}/groups/{group}/participants", params(OfGroup), request_body = GroupPeopleEdit, responses(
+    (status = 200, description = "What became of each person", body = GroupResults),
+    (status = 403, description = "The session belongs to another account, or WhatsApp does not allow it to this account"),
+    (status = 404, description = "There is no such session or group"),
+    (status = 409, description = "WhatsApp says that it cannot be done now"),
+    (status = 502, description = "WhatsApp refused, or did not answer in time"),
+    (status = 503, description = "The session is not connected"),
+))]
 async fn change_participants(
     State(api): State<Api>,
     ids: Ids,
@@ -209,16 +267,45 @@ fn link(link: &str) -> Response {
     Json(json!({"success": true, "link": link, "code": code})).into_response()
 }
 
+/// Get the link by which people join
+#[utoipa::path(get, path = "/api/v1/sessions/{id}/groups/{group}/invite", params(OfGroup), responses(
+    (status = 200, description = "The link", body = GroupInvite),
+    (status = 403, description = "The session belongs to another account, or WhatsApp does not allow it to this account"),
+    (status = 404, description = "There is no such session or group"),
+    (status = 409, description = "WhatsApp says that it cannot be done now"),
+    (status = 502, description = "WhatsApp refused, or did not answer in time"),
+    (status = 503, description = "The session is not connected"),
+))]
 async fn invite(State(api): State<Api>, ids: Ids, request: Request) -> Result<Response, Failure> {
     let (session, group) = enter_group(&api, &request, ids)?;
     Ok(link(&session.invite_link(&group, false).await?))
 }
 
+/// Replace that link
+///
+/// The old one leads nowhere any more.
+#[utoipa::path(delete, path = "/api/v1/sessions/{id}/groups/{group}/invite", params(OfGroup), responses(
+    (status = 200, description = "The new link", body = GroupInvite),
+    (status = 403, description = "The session belongs to another account, or WhatsApp does not allow it to this account"),
+    (status = 404, description = "There is no such session or group"),
+    (status = 409, description = "WhatsApp says that it cannot be done now"),
+    (status = 502, description = "WhatsApp refused, or did not answer in time"),
+    (status = 503, description = "The session is not connected"),
+))]
 async fn revoke(State(api): State<Api>, ids: Ids, request: Request) -> Result<Response, Failure> {
     let (session, group) = enter_group(&api, &request, ids)?;
     Ok(link(&session.invite_link(&group, true).await?))
 }
 
+/// Join a group by its link
+#[utoipa::path(post, path = "/api/v1/sessions/{id}/groups/join", params(OfSession), request_body = GroupJoin, responses(
+    (status = 200, description = "The group", body = GroupJoined),
+    (status = 403, description = "The session belongs to another account, or WhatsApp does not allow it to this account"),
+    (status = 404, description = "There is no such session or group"),
+    (status = 409, description = "WhatsApp says that it cannot be done now"),
+    (status = 502, description = "WhatsApp refused, or did not answer in time"),
+    (status = 503, description = "The session is not connected"),
+))]
 async fn join(State(api): State<Api>, id: Id, request: Request) -> Result<Response, Failure> {
     let session = enter(&api, &request, &id)?;
     let params = Params::read(request).await?;
@@ -226,6 +313,15 @@ async fn join(State(api): State<Api>, id: Id, request: Request) -> Result<Respon
     Ok(Json(json!({"success": true, "id": group, "joined": joined})).into_response())
 }
 
+/// Leave a group
+#[utoipa::path(post, path = "/api/v1/sessions/{id}/groups/{group}/leave", params(OfGroup), responses(
+    (status = 200, description = "It is left", body = Done),
+    (status = 403, description = "The session belongs to another account, or WhatsApp does not allow it to this account"),
+    (status = 404, description = "There is no such session or group"),
+    (status = 409, description = "WhatsApp says that it cannot be done now"),
+    (status = 502, description = "WhatsApp refused, or did not answer in time"),
+    (status = 503, description = "The session is not connected"),
+))]
 async fn leave(State(api): State<Api>, ids: Ids, request: Request) -> Result<Response, Failure> {
     let (session, group) = enter_group(&api, &request, ids)?;
     session.leave_group(&group).await?;

@@ -3,15 +3,21 @@
 use std::time::Duration;
 
 use axum::Json;
-use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
 use serde_json::{Value, json};
+use utoipa_axum::router::UtoipaMethodRouterExt;
+use utoipa_axum::routes;
 
 use super::referred::{Known, NAMES, Referred, message_of};
 use super::{Failure, Id, Ids, enter, enter_with};
+use crate::api::openapi::chats::{
+    MessageAccepted, MessageCancelled, MessageEdit, MessageReaction, MessageShown, MessageWhere, NewMessage,
+    OfMessage, OfSession,
+};
+use crate::api::openapi::v1::DIALECT;
+use crate::api::openapi::{Routes, Sending};
 use crate::api::params::{ParamError, Params};
 use crate::api::send::{MAX_TEXT, Target, check_text};
 use crate::api::{Api, Shared};
@@ -37,13 +43,13 @@ const SENDING: u64 = 5;
 /// Longest emoji, in characters: a family of four with skin colours has eleven.
 const MAX_EMOJI: usize = 16;
 
-pub(super) fn routes() -> Router<Api> {
+pub(super) fn routes() -> Routes {
     let upload = DefaultBodyLimit::max(MAX_MEDIA as usize + MULTIPART_SLACK);
-    Router::new()
-        .route("/api/v1/sessions/{id}/messages", post(create).layer(upload))
-        .route("/api/v1/sessions/{id}/messages/{message}", get(show).patch(edit).delete(delete))
-        .route("/api/v1/sessions/{id}/messages/{message}/retry", post(retry))
-        .route("/api/v1/sessions/{id}/messages/{message}/reaction", post(react).delete(unreact))
+    Routes::of(&[&DIALECT])
+        .with(routes!(create).layer(upload))
+        .with(routes!(show, edit, delete))
+        .with(routes!(retry))
+        .with(routes!(react, unreact))
 }
 
 fn word(api: &Shared, message: &Message) -> &'static str {
@@ -108,6 +114,14 @@ async fn accept(
     Ok((StatusCode::ACCEPTED, Json(body)).into_response())
 }
 
+/// Send a message
+///
+/// Of any kind, with everything that WhatsApp knows: replies, mentions, previews, times.
+#[utoipa::path(post, path = "/api/v1/sessions/{id}/messages", params(OfSession), request_body(content((NewMessage = "application/json"), (NewMessage = "multipart/form-data"))), responses(
+    (status = 202, description = "It is kept and will be sent", body = MessageAccepted),
+    (status = 403, description = "The session belongs to another account"),
+    Sending,
+))]
 async fn create(State(api): State<Api>, id: Id, request: Request) -> Result<Response, Failure> {
     let session = enter(&api, &request, &id)?;
     let mut params = Params::read_with_files(request, &api.spool).await?;
@@ -154,12 +168,27 @@ fn own(api: &Shared, session: &Session, id: &str) -> Result<Message, Failure> {
     found.ok_or_else(|| Failure::new(StatusCode::NOT_FOUND, "Message not found; check its id"))
 }
 
+/// What became of a message?
+#[utoipa::path(get, path = "/api/v1/sessions/{id}/messages/{message}", params(OfMessage), responses(
+    (status = 200, description = "How far it has come", body = MessageShown),
+    (status = 403, description = "The session belongs to another account"),
+    (status = 404, description = "There is no such session or message"),
+))]
 async fn show(State(api): State<Api>, ids: Ids, request: Request) -> Result<Response, Failure> {
     let (session, id) = enter_with(&api, &request, ids)?;
     let message = own(&api, &session, &id)?;
     Ok(Json(json!({"success": true, "message": describe(&api, &message)})).into_response())
 }
 
+/// Try a failed message again
+///
+/// Puts it back into the queue under the same WhatsApp id. Not one with a file, which is removed when it fails.
+#[utoipa::path(post, path = "/api/v1/sessions/{id}/messages/{message}/retry", params(OfMessage), responses(
+    (status = 200, description = "It is in the queue again", body = MessageShown),
+    (status = 403, description = "The session belongs to another account"),
+    (status = 404, description = "There is no such session or message"),
+    (status = 409, description = "It was sent, or its file is gone"),
+))]
 async fn retry(State(api): State<Api>, ids: Ids, request: Request) -> Result<Response, Failure> {
     let (session, id) = enter_with(&api, &request, ids)?;
     let message = own(&api, &session, &id)?;
@@ -211,6 +240,15 @@ fn written_by_us(referred: &Referred) -> Result<(), Failure> {
     }
 }
 
+/// Edit a text
+///
+/// WhatsApp shows a new text within 15 minutes after the message was sent.
+#[utoipa::path(patch, path = "/api/v1/sessions/{id}/messages/{message}", params(OfMessage), request_body = MessageEdit, responses(
+    (status = 202, description = "It is kept and will be sent", body = MessageAccepted),
+    (status = 409, description = "It is no text, not ours, not sent yet, or too old"),
+    (status = 403, description = "The session belongs to another account"),
+    Sending,
+))]
 async fn edit(State(api): State<Api>, ids: Ids, request: Request) -> Result<Response, Failure> {
     let (session, id) = enter_with(&api, &request, ids)?;
     let params = Params::read(request).await?;
@@ -241,6 +279,16 @@ async fn edit(State(api): State<Api>, ids: Ids, request: Request) -> Result<Resp
     accept(&api, &session, referred.chat, body, options, reference(&session, &params)?).await
 }
 
+/// Take a message back
+///
+/// One that waits to be sent is cancelled; one that was sent is deleted for everyone, within 60 hours.
+#[utoipa::path(delete, path = "/api/v1/sessions/{id}/messages/{message}", params(OfMessage), request_body = MessageWhere, responses(
+    (status = 200, description = "It was not sent yet, and will not be", body = MessageCancelled),
+    (status = 202, description = "Its deletion is kept and will be sent", body = MessageAccepted),
+    (status = 409, description = "It is not ours, is being sent, or is too old"),
+    (status = 403, description = "The session belongs to another account"),
+    Sending,
+))]
 async fn delete(State(api): State<Api>, ids: Ids, request: Request) -> Result<Response, Failure> {
     let (session, id) = enter_with(&api, &request, ids)?;
     let params = Params::read(request).await?;
@@ -279,6 +327,13 @@ async fn delete(State(api): State<Api>, ids: Ids, request: Request) -> Result<Re
     accept(&api, &session, referred.chat, body, Options::default(), None).await
 }
 
+/// React to a message
+#[utoipa::path(post, path = "/api/v1/sessions/{id}/messages/{message}/reaction", params(OfMessage), request_body = MessageReaction, responses(
+    (status = 202, description = "It is kept and will be sent", body = MessageAccepted),
+    (status = 409, description = "The message is not sent yet, or never was"),
+    (status = 403, description = "The session belongs to another account"),
+    Sending,
+))]
 async fn react(State(api): State<Api>, ids: Ids, request: Request) -> Result<Response, Failure> {
     let (session, id) = enter_with(&api, &request, ids)?;
     let params = Params::read(request).await?;
@@ -291,6 +346,13 @@ async fn react(State(api): State<Api>, ids: Ids, request: Request) -> Result<Res
     put_reaction(&api, &session, &id, &params, emoji.to_owned()).await
 }
 
+/// Take a reaction back
+#[utoipa::path(delete, path = "/api/v1/sessions/{id}/messages/{message}/reaction", params(OfMessage), request_body = MessageWhere, responses(
+    (status = 202, description = "It is kept and will be sent", body = MessageAccepted),
+    (status = 409, description = "The message is not sent yet, or never was"),
+    (status = 403, description = "The session belongs to another account"),
+    Sending,
+))]
 async fn unreact(State(api): State<Api>, ids: Ids, request: Request) -> Result<Response, Failure> {
     let (session, id) = enter_with(&api, &request, ids)?;
     let params = Params::read(request).await?;

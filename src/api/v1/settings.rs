@@ -1,14 +1,16 @@
 //! `/api/v1/sessions/{id}/settings`: what a session does otherwise than the box.
 
 use axum::Json;
-use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
 use serde_json::{Map, Value, json};
+use utoipa_axum::routes;
 
 use super::{Failure, Id, enter, object};
+use crate::api::openapi::Routes;
+use crate::api::openapi::chats::{OfSession, SettingsEdit, SettingsShown};
+use crate::api::openapi::v1::DIALECT;
 use crate::api::phone::{self, Recipient};
 use crate::api::{Api, Shared};
 use crate::outbox::{Allow, SessionSettings};
@@ -20,8 +22,8 @@ const MAX_CAP: u64 = 1_000_000;
 /// Longest allow list.
 const MAX_ALLOW: usize = 1_000;
 
-pub(super) fn routes() -> Router<Api> {
-    Router::new().route("/api/v1/sessions/{id}/settings", get(show).patch(change))
+pub(super) fn routes() -> Routes {
+    Routes::of(&[&DIALECT]).with(routes!(show, change))
 }
 
 /// A change of one setting: `None` leaves it, `Some(None)` makes it follow the configuration again.
@@ -155,11 +157,25 @@ fn describe(api: &Shared, own: &SessionSettings) -> Value {
     json!({"success": true, "settings": settings, "own": names})
 }
 
+/// Show a session's settings
+#[utoipa::path(get, path = "/api/v1/sessions/{id}/settings", params(OfSession), responses(
+    (status = 200, description = "What counts for it", body = SettingsShown),
+    (status = 403, description = "The session belongs to another account"),
+    (status = 404, description = "There is no such session"),
+))]
 async fn show(State(api): State<Api>, id: Id, request: Request) -> Result<Response, Failure> {
     let session = enter(&api, &request, &id)?;
     Ok(Json(describe(&api, &api.outbox.settings_of(session.no()))).into_response())
 }
 
+/// Change a session's settings
+///
+/// Null makes one follow the configuration again.
+#[utoipa::path(patch, path = "/api/v1/sessions/{id}/settings", params(OfSession), request_body = SettingsEdit, responses(
+    (status = 200, description = "What counts now", body = SettingsShown),
+    (status = 403, description = "The session belongs to another account"),
+    (status = 404, description = "There is no such session"),
+))]
 async fn change(State(api): State<Api>, id: Id, request: Request) -> Result<Response, Failure> {
     let session = enter(&api, &request, &id)?;
     let change = Change::read(&object(request).await?, &api.country_code)?;

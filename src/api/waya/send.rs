@@ -14,6 +14,7 @@ use super::body::{MAX_REST, ScanError, Scanner};
 use super::{Failure, caller, failed};
 use crate::api::params::{self, ParamError, Params};
 use crate::api::phone::{self, Recipient};
+use crate::api::request_log::note_body;
 use crate::api::send::{MAX_CAPTION, MAX_TEXT, SendError, check_text, spool_status};
 use crate::api::serve::Cut;
 use crate::api::{Shared, peer};
@@ -115,6 +116,7 @@ async fn read(api: &Shared, request: Request) -> Result<Upload, Failure> {
         Value::Object(fields) => fields,
         _ => return Err(Failure::bad_request("the request body must be a JSON object")),
     };
+    note_body(&fields);
     if fields.len() > 256 {
         return Err(Failure::bad_request("more than 256 parameters"));
     }

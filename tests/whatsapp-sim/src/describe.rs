@@ -28,6 +28,12 @@ pub struct Described {
     pub ptt: Option<bool>,
     /// How long audio or video plays.
     pub seconds: Option<u32>,
+    /// The waveform of a voice note.
+    pub waveform: Option<Vec<u8>>,
+    /// Width and height of what is seen, in pixels.
+    pub dimensions: Option<(u32, u32)>,
+    /// The small picture inside the message.
+    pub thumbnail: Option<Vec<u8>>,
     /// The id of the message this one refers to.
     pub quoted: Option<String>,
     /// For a reaction, an edit or a revoke, the key of the message it is about.
@@ -130,6 +136,8 @@ fn media(message: &wa::Message) -> Option<Described> {
             kind: "image",
             caption: m.caption.clone(),
             mime: m.mimetype.clone(),
+            dimensions: m.width.zip(m.height),
+            thumbnail: m.jpeg_thumbnail.clone(),
             media: Some(MediaRef::of(m)),
             ..Described::default()
         };
@@ -141,6 +149,8 @@ fn media(message: &wa::Message) -> Option<Described> {
             caption: m.caption.clone(),
             mime: m.mimetype.clone(),
             seconds: m.seconds,
+            dimensions: m.width.zip(m.height),
+            thumbnail: m.jpeg_thumbnail.clone(),
             media: Some(MediaRef::of(m)),
             ..Described::default()
         };
@@ -152,6 +162,7 @@ fn media(message: &wa::Message) -> Option<Described> {
             mime: m.mimetype.clone(),
             ptt: Some(m.ptt.unwrap_or(false)),
             seconds: m.seconds,
+            waveform: m.waveform.clone(),
             media: Some(MediaRef::of(m)),
             ..Described::default()
         };
@@ -172,6 +183,7 @@ fn media(message: &wa::Message) -> Option<Described> {
         let said = Described {
             kind: "sticker",
             mime: m.mimetype.clone(),
+            dimensions: m.width.zip(m.height),
             media: Some(MediaRef::of(m)),
             ..Described::default()
         };

@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
@@ -44,6 +46,15 @@ pub struct InboxItem {
     pub ptt: Option<bool>,
     /// How long audio or video plays, as the sender says.
     pub seconds: Option<u32>,
+    /// For a voice note, its waveform: levels of 0 to 100.
+    #[serde(default)]
+    pub waveform: Option<Vec<u8>>,
+    /// Width and height of an image, a film or a sticker in pixels, as the sender says.
+    #[serde(default)]
+    pub dimensions: Option<(u32, u32)>,
+    /// The small picture inside the message, in Base64: a JPEG.
+    #[serde(default)]
+    pub thumbnail: Option<String>,
     /// The id of the message that is replied to, reacted to, voted on, edited or revoked.
     pub quoted: Option<String>,
     /// When it was sent, in seconds since 1970, as the server says.
@@ -92,6 +103,9 @@ impl InboxItem {
             sha256: medium.map(|(_, sha256)| hex::encode(sha256)),
             ptt: content.ptt,
             seconds: content.seconds,
+            waveform: content.waveform.clone(),
+            dimensions: content.dimensions,
+            thumbnail: content.thumbnail.as_deref().map(|bytes| STANDARD.encode(bytes)),
             quoted: content.quoted.clone(),
             timestamp,
             mentions: content.mentions.clone(),

@@ -43,6 +43,7 @@ mod world;
 
 pub use adv::QrError;
 pub use error::SimError;
+pub use groups::GroupChange;
 pub use phone::PhoneReceipt;
 pub use sim::{GroupView, PhoneInfo, Sim, SimConfig};
 pub use typing::Typing;

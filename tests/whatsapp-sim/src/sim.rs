@@ -14,6 +14,7 @@ use waproto::whatsapp as wa;
 use crate::appstate::AppState;
 use crate::error::SimError;
 use crate::faults::Fault;
+use crate::groups::GroupChange;
 use crate::inbox::InboxItem;
 use crate::keys::DeviceAddr;
 use crate::media::{self, OutgoingMedia};
@@ -228,6 +229,17 @@ impl Sim {
         Ok(())
     }
 
+    /// The phone's list of linked devices, by their numbers.
+    ///
+    /// # Errors
+    ///
+    /// [`SimError::NoPhone`].
+    pub fn linked(&self, number: &str) -> Result<Vec<u16>, SimError> {
+        let server = &self.inner.server;
+        server.phone(number)?;
+        Ok(server.linked(number).into_iter().map(|device| device.device).collect())
+    }
+
     /// What the phone shows, once `count` messages have arrived or `wait` is over.
     ///
     /// # Errors
@@ -381,6 +393,15 @@ impl Sim {
         members: &[String],
     ) -> Result<String, SimError> {
         self.inner.server.create_group(name, owner, members)
+    }
+
+    /// A phone changes a group: its members, its subject. Every other member's linked devices are told.
+    ///
+    /// # Errors
+    ///
+    /// [`SimError::NoPhone`] or [`SimError::GroupRefused`].
+    pub async fn change_group(&self, number: &str, jid: &str, change: GroupChange) -> Result<(), SimError> {
+        self.inner.server.change_group(number, jid, &change)
     }
 
     /// A group as the server knows it; `None` if there is none.

@@ -43,7 +43,7 @@ pub(super) fn get(server: &Server, addr: &DeviceAddr, iq: &Node) -> Node {
 }
 
 /// Changes of groups.
-pub(super) fn set(server: &Server, addr: &DeviceAddr, iq: &Node) -> Node {
+pub(crate) fn set(server: &Server, addr: &DeviceAddr, iq: &Node) -> Node {
     let Some(action) = children(iq).first() else { return iq_error(iq, 400, "bad-request") };
     match &*action.tag {
         "create" => return create(server, addr, iq, action),
