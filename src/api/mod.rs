@@ -11,9 +11,12 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde_json::json;
+use tokio::sync::watch;
 
 mod access;
+mod certificate;
 mod checks;
+pub mod claim;
 pub mod control;
 pub mod events;
 mod fonnte;
@@ -31,11 +34,13 @@ mod send;
 pub mod serve;
 mod sessions;
 mod settings;
+pub mod tls;
 mod v1;
 mod waapi;
 mod waya;
 mod webhooks;
 
+use crate::clock::ClockState;
 use crate::inbox::Inbox;
 use crate::media::{FetchPolicy, Spool};
 use crate::outbox::Outbox;
@@ -43,9 +48,11 @@ use crate::session::{Received, Registry};
 use crate::store::Store;
 use crate::webhook::Webhooks;
 use access::header_key;
+use claim::Claim;
 use keys::Keys;
 use limits::{Checks, Rates};
-pub use settings::ApiSettings;
+pub use settings::{ApiSettings, Place};
+use tls::Certificates;
 
 /// What the handlers share.
 pub struct Shared {
@@ -53,6 +60,14 @@ pub struct Shared {
     pub store: Store,
     /// API keys.
     pub keys: Keys,
+    /// The owner, or the code by which the box gets one.
+    pub claim: Claim,
+    /// The HTTPS certificate; `None`: HTTPS is off.
+    pub certificates: Option<Certificates>,
+    /// What the box is called and where it is reached.
+    pub place: Place,
+    /// Whether the clock can be right.
+    pub clock: watch::Receiver<ClockState>,
     /// Sessions.
     pub registry: Registry,
     /// The send queue.
@@ -92,6 +107,8 @@ pub fn router(api: Api) -> Router {
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
         .route("/metrics", get(metrics::metrics))
+        .merge(certificate::routes())
+        .merge(claim::routes())
         .merge(mpwa::routes())
         .merge(fonnte::routes())
         .merge(waapi::routes())
@@ -103,6 +120,7 @@ pub fn router(api: Api) -> Router {
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(axum::middleware::from_fn(access::rate_headers))
+        .layer(axum::middleware::from_fn_with_state(Arc::clone(&api), claim::gate))
         .layer(axum::middleware::from_fn_with_state(Arc::clone(&api), metrics::count))
         .with_state(api)
 }

@@ -94,6 +94,17 @@ impl Office {
 
     /// Nothing paired yet, with a test server that runs already.
     pub async fn open_beside(sim: Sim, change: impl FnOnce(&mut Config)) -> Office {
+        let mut office = Office::start(sim, change).await;
+        office.key = office.gateway.keys().create("test", DEFAULT_ACCOUNT, false).await.unwrap();
+        office
+    }
+
+    /// Nothing paired yet, and nobody has a key.
+    pub async fn open_unowned(change: impl FnOnce(&mut Config)) -> Office {
+        Office::start(Sim::start(SimConfig::default()).await.unwrap(), change).await
+    }
+
+    async fn start(sim: Sim, change: impl FnOnce(&mut Config)) -> Office {
         kurir::log::init(&std::env::var("KURIR_LOG").unwrap_or_else(|_| "warn".into()));
         sim.add_phone(OFFICE, "Kantor").await.unwrap();
         sim.add_phone(CUSTOMER, "Ibu Sari").await.unwrap();
@@ -106,8 +117,7 @@ impl Office {
         };
         change(&mut config);
         let gateway = Gateway::start(&config).await.unwrap();
-        let key = gateway.keys().create("test", DEFAULT_ACCOUNT, false).await.unwrap();
-        Office { sim, gateway, key, config, folder }
+        Office { sim, gateway, key: String::new(), config, folder }
     }
 
     /// A device token of this session, made as an application would.
