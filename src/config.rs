@@ -11,6 +11,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::clock::built;
 use crate::media::Cidr;
+use crate::panel::Language;
 use crate::update::board::SlotPaths;
 use settings::SETTINGS;
 
@@ -89,12 +90,24 @@ pub struct Config {
     pub received_media_bytes: u64,
     /// The first pause after a webhook failed; it doubles from there.
     pub webhook_retry: Duration,
+    /// Requests that the request log keeps; 0: there is none.
+    pub request_log_rows: u64,
+    /// Bytes that the request log keeps.
+    pub request_log_bytes: u64,
+    /// Days for which the request log keeps a request.
+    pub request_log_days: u32,
+    /// Bytes of one body that the request log keeps; 0: no bodies.
+    pub request_log_body: usize,
     /// HTTP connections at once.
     pub max_connections: usize,
     /// HTTP connections at once from one address.
     pub max_connections_per_address: usize,
     /// Bytes that the media of queued messages may take on disk.
     pub media_quota: u64,
+    /// The front panel: `auto`, a profile's name, or a file.
+    pub board: String,
+    /// Language of the front panel.
+    pub panel_language: Language,
     /// Where to connect instead of WhatsApp (Cargo feature `sim` only).
     pub whatsapp_url: Option<String>,
     /// Delay added to each sync of the store (Cargo feature `sim` only): an SD card, for the benchmark.
@@ -120,6 +133,8 @@ pub struct Limits {
     pub clock_earliest: SystemTime,
     /// How long sessions wait for a time server.
     pub clock_patience: Duration,
+    /// How long an event is offered to a webhook's receiver before it goes to the dead letters.
+    pub webhook_give_up: Duration,
 }
 
 impl Default for Limits {
@@ -132,6 +147,7 @@ impl Default for Limits {
             http_body: Duration::from_secs(10),
             clock_earliest: built(),
             clock_patience: Duration::from_secs(300),
+            webhook_give_up: Duration::from_secs(24 * 3600),
         }
     }
 }
@@ -216,10 +232,16 @@ impl Default for Config {
             journal_days: 0,
             received_media_days: 0,
             received_media_bytes: 0,
+            request_log_rows: 0,
+            request_log_bytes: 0,
+            request_log_days: 0,
+            request_log_body: 0,
             webhook_retry: Duration::ZERO,
             max_connections: 0,
             max_connections_per_address: 0,
             media_quota: 0,
+            board: String::new(),
+            panel_language: Language::default(),
             whatsapp_url: None,
             sync_delay: Duration::ZERO,
             limits: Limits::default(),

@@ -1,10 +1,11 @@
 //! Kurir: a WhatsApp gateway that ships as a plug-in office appliance.
 //!
-//! The parts, lowest first; imports go up this list and never down: [`store`], [`clock`] and [`lan`], then [`media`] and [`inbox`], then
-//! [`session`] and [`outbox`], then [`webhook`], then [`api`], then [`gateway`], which builds them all and is the only
-//! one that knows them all.
+//! The parts, lowest first; imports go up this list and never down: [`store`], [`clock`] and [`lan`], then [`media`] and
+//! [`inbox`], then [`session`] and [`outbox`], then [`webhook`] and [`panel`], then [`api`], then [`gateway`], which
+//! builds them all and is the only one that knows them all.
 
 pub mod api;
+pub mod board_command;
 pub mod clock;
 pub mod config;
 pub mod gateway;
@@ -13,7 +14,9 @@ pub mod inbox;
 pub mod lan;
 pub mod log;
 pub mod media;
+mod network;
 pub mod outbox;
+pub mod panel;
 pub mod session;
 pub mod store;
 pub mod update;

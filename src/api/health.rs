@@ -7,14 +7,24 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
 
-use super::{Api, Shared, certificate};
+use super::openapi::machines::{BoxAlive, BoxReady};
+use super::{Api, Shared, certificate, panel};
 
+/// Is the box alive?
+///
 /// The process answers.
+#[utoipa::path(get, path = "/healthz", responses((status = 200, description = "It is", body = BoxAlive)))]
 pub(super) async fn healthz() -> Response {
     axum::Json(json!({"status": "ok"})).into_response()
 }
 
-/// 200 while messages can be accepted, 503 otherwise, and in what state each session is.
+/// Can the box work?
+///
+/// 200 while messages can be accepted, 503 otherwise, and in what state each session is. It shows no phone number.
+#[utoipa::path(get, path = "/readyz", responses(
+    (status = 200, description = "Messages can be accepted", body = BoxReady),
+    (status = 503, description = "The store cannot be written", body = BoxReady),
+))]
 pub(super) async fn readyz(State(api): State<Api>) -> Response {
     let (status, body) = report(&api);
     (status, axum::Json(body)).into_response()
@@ -87,6 +97,7 @@ fn report(api: &Shared) -> (StatusCode, Value) {
         "clock": api.clock.borrow().as_str(),
         "counts": Value::Object(counts),
         "sessions": sessions,
+        "panel": panel::status(api),
     });
     (if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, body)
 }

@@ -5,8 +5,11 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use super::Shared;
+use super::phone::{self, Recipient};
 use crate::config::Config;
 use crate::ids;
+use crate::outbox::{Allow, SessionSettings};
 
 /// See the module.
 #[derive(Clone, Debug)]
@@ -83,10 +86,34 @@ impl ApiSettings {
             public_url: config.public_url.clone(),
         }
     }
+}
 
-    /// A pause for dialect 3's queue, jitter included.
-    pub(super) fn queue_pause(&self) -> Duration {
-        self.queue_delay + self.queue_jitter.mul_f64(ids::roll())
+impl Shared {
+    /// A pause for dialect 3's queue of this session, jitter included.
+    pub(super) fn queue_pause(&self, own: &SessionSettings) -> Duration {
+        let or = |own: Option<u32>, default| own.map_or(default, |ms| Duration::from_millis(ms.into()));
+        let delay = or(own.queue_delay_ms, self.settings.queue_delay);
+        let jitter = or(own.queue_jitter_ms, self.settings.queue_jitter);
+        delay + jitter.mul_f64(ids::roll())
+    }
+
+    /// What `main` stands for in this session's queue.
+    pub(super) fn main_number<'a>(&'a self, own: &'a SessionSettings) -> Option<&'a str> {
+        own.main_number.as_deref().or(self.settings.main_number.as_deref())
+    }
+
+    /// Whether dialect 3's queue of this session may write to this number (digits) or JID.
+    pub(super) fn queue_allows(&self, own: &SessionSettings, recipient: &str) -> bool {
+        let list = match &own.queue_allow {
+            Some(Allow::Everybody) => None,
+            Some(Allow::Only(list)) => Some(list),
+            None => self.settings.queue_allow.as_ref(),
+        };
+        let Some(list) = list else { return true };
+        list.iter().any(|entry| match phone::recipient(entry, &self.country_code) {
+            Ok(Recipient::Number(entry) | Recipient::Jid(entry)) => entry == recipient,
+            Err(_) => false,
+        })
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::Config;
 use crate::media::Cidr;
+use crate::panel::Language;
 use crate::update::board::SlotPaths;
 
 /// One setting: its key, its default, its explanation, and how it is read and written.
@@ -429,6 +430,50 @@ pub(super) const SETTINGS: &[Setting] = &[
         get: |c| c.webhook_retry.as_millis().to_string(),
     },
     Setting {
+        key: "request_log_rows",
+        default: "1000",
+        doc: "HTTP requests that GET /api/v1/requests shows, without keys and files, to the account that made them. 0: none are kept.",
+        secret: false,
+        set: |c, v| {
+            c.request_log_rows = bounded(v, 0..=100_000)?;
+            Ok(())
+        },
+        get: |c| c.request_log_rows.to_string(),
+    },
+    Setting {
+        key: "request_log_mb",
+        default: "4",
+        doc: "Megabytes of requests that are kept; the oldest go first.",
+        secret: false,
+        set: |c, v| {
+            c.request_log_bytes = bounded::<u64>(v, 1..=1_000)? * 1024 * 1024;
+            Ok(())
+        },
+        get: |c| (c.request_log_bytes / (1024 * 1024)).to_string(),
+    },
+    Setting {
+        key: "request_log_days",
+        default: "7",
+        doc: "Days for which requests are kept.",
+        secret: false,
+        set: |c, v| {
+            c.request_log_days = bounded(v, 1..=3650)?;
+            Ok(())
+        },
+        get: |c| c.request_log_days.to_string(),
+    },
+    Setting {
+        key: "request_log_body_kb",
+        default: "4",
+        doc: "Kilobytes of each request's and each answer's body that are kept; of a longer one only the length. 0: no bodies.",
+        secret: false,
+        set: |c, v| {
+            c.request_log_body = bounded::<usize>(v, 0..=64)? * 1024;
+            Ok(())
+        },
+        get: |c| (c.request_log_body / 1024).to_string(),
+    },
+    Setting {
         key: "max_connections",
         default: "256",
         doc: "HTTP connections at once.",
@@ -504,6 +549,36 @@ pub(super) const SETTINGS: &[Setting] = &[
             Ok(())
         },
         get: |c| c.update_key.as_ref().map(|path| path.display().to_string()).unwrap_or_default(),
+    },
+    Setting {
+        key: "board",
+        default: "auto",
+        doc: "The front panel: auto, the name of a board that `kurir board` lists, the path of a .toml file of your own,\nsim for a panel in the terminal, or none.",
+        secret: false,
+        set: |c, v| {
+            // A board that does not exist is told by whoever opens it: the gateway runs without a panel then.
+            c.board = match v.trim() {
+                "" => "none".into(),
+                board if board.chars().any(char::is_control) => {
+                    return Err("a board's name or the path of a file is needed".into());
+                }
+                board => board.to_owned(),
+            };
+            Ok(())
+        },
+        get: |c| c.board.clone(),
+    },
+    Setting {
+        key: "panel_language",
+        default: "id",
+        doc: "Language of the front panel: id (Indonesian) or en (English).",
+        secret: false,
+        set: |c, v| {
+            let named = Language::ALL.into_iter().find(|language| language.code() == v.trim());
+            c.panel_language = named.ok_or("id or en is needed")?;
+            Ok(())
+        },
+        get: |c| c.panel_language.code().into(),
     },
     Setting {
         key: "whatsapp_url",
