@@ -102,7 +102,8 @@ mod tests {
         let settings = StrangerSettings { daily_cap: 0, delay: Duration::from_secs(9) };
         let delete = Body::Other(Content::Delete { target: "3EB0".into() });
         let mut later = [Draft { body: delete, ..draft("6282@s.whatsapp.net") }];
-        assert_eq!(settings.apply(1, &mut later, &(Arc::new(|_, _| false) as Acquaintance)), 0);
+        let nobody: Acquaintance = Arc::new(|_: u32, _: &str| false);
+        assert_eq!(settings.apply(1, &mut later, &nobody), 0);
         let knows: Acquaintance = Arc::new(|_, chat| chat.starts_with("6281"));
         let mut drafts = [draft("6281@s.whatsapp.net"), draft("6282@s.whatsapp.net"), draft("1@g.us")];
         assert_eq!(settings.apply(1, &mut drafts, &knows), 1);

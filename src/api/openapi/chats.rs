@@ -3,7 +3,6 @@
 #![allow(unused_qualifications, reason = "`inline` writes them")]
 
 use serde::Serialize;
-use serde_json::json;
 use utoipa::{IntoParams, ToSchema};
 
 /// A session, in the path.

@@ -5,6 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use embedded_graphics::geometry::OriginDimensions;
 use kurir_board::memory::{self, MemoryDisplay, MemoryLed};
 use kurir_board::{Display, FLUSH_LIMIT};
 
