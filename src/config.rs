@@ -7,10 +7,12 @@
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use crate::clock::built;
 use crate::media::Cidr;
 use crate::panel::Language;
+use crate::update::board::SlotPaths;
 use settings::SETTINGS;
 
 mod settings;
@@ -22,6 +24,20 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// Address of the HTTP API.
     pub listen: SocketAddr,
+    /// Address of the API over HTTPS; `None`: no HTTPS.
+    pub listen_https: Option<SocketAddr>,
+    /// What the box is called; `None`: `kurir-` and four digits of its hardware address.
+    pub host_name: Option<String>,
+    /// Whether the host name is announced by multicast DNS.
+    pub mdns: bool,
+    /// The first slot's partitions; empty: this box has no slots.
+    pub update_slot_a: SlotPaths,
+    /// The second slot's partitions.
+    pub update_slot_b: SlotPaths,
+    /// The firmware's file that says which slot starts.
+    pub update_autoboot: Option<PathBuf>,
+    /// The file with the key that updates are checked with.
+    pub update_key: Option<PathBuf>,
     /// Log filter, in `env_logger`'s syntax.
     pub log: String,
     /// A preset administrator key. Kept out of the store and out of every print-out.
@@ -113,6 +129,10 @@ pub struct Limits {
     pub http_head: Duration,
     /// Longest silence within the body of an HTTP request.
     pub http_body: Duration,
+    /// No time before this can be right.
+    pub clock_earliest: SystemTime,
+    /// How long sessions wait for a time server.
+    pub clock_patience: Duration,
     /// How long an event is offered to a webhook's receiver before it goes to the dead letters.
     pub webhook_give_up: Duration,
 }
@@ -125,6 +145,8 @@ impl Default for Limits {
             fetch_stall: Duration::from_secs(20),
             http_head: Duration::from_secs(10),
             http_body: Duration::from_secs(10),
+            clock_earliest: built(),
+            clock_patience: Duration::from_secs(300),
             webhook_give_up: Duration::from_secs(24 * 3600),
         }
     }
@@ -178,6 +200,13 @@ impl Default for Config {
         let mut config = Config {
             data_dir: PathBuf::new(),
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            listen_https: None,
+            host_name: None,
+            mdns: false,
+            update_slot_a: SlotPaths::default(),
+            update_slot_b: SlotPaths::default(),
+            update_autoboot: None,
+            update_key: None,
             log: String::new(),
             admin_key: None,
             allow_private_fetch: Vec::new(),

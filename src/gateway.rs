@@ -11,11 +11,15 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
+use crate::api::claim::{self, Claim};
 use crate::api::request_log::{self, RequestLog, RequestLogSettings};
-use crate::api::serve::ServeLimits;
-use crate::api::{self, ApiSettings, control, keys, keys::Keys, limits};
+use crate::api::serve::{Places, ServeLimits};
+use crate::api::tls::{CertificateError, Certificates};
+use crate::api::{self, ApiSettings, Place, control, keys, keys::Keys, limits};
+use crate::clock::{Clock, ClockState};
 use crate::config::Config;
 use crate::inbox::{self, Inbox, InboxSettings};
+use crate::lan::{self, Addresses, Announcement, Mdns};
 use crate::media::{FetchPolicy, Previews, Spool, SpoolError};
 use crate::outbox::{self, Outbox, OutboxSettings};
 use crate::panel::run::{FirstSession, Parts, Shown};
@@ -72,32 +76,33 @@ pub enum StartError {
     /// The folder of received files could not be used.
     #[error(transparent)]
     Received(#[from] ReceivedError),
+    /// There is no certificate for HTTPS.
+    #[error("HTTPS: {0}")]
+    Certificate(#[from] CertificateError),
+    /// HTTPS cannot be set up.
+    #[error("HTTPS: {0}")]
+    Tls(#[from] tokio_rustls::rustls::Error),
     /// The control socket could not be made.
     #[error(transparent)]
     Control(#[from] control::ControlError),
     /// The port could not be bound.
     #[error(
-        "cannot listen on {address}: {source}; is another program using the port? KURIR_LISTEN chooses another"
+        "cannot listen on {address}: {source}; is another program using the port? {setting} chooses another"
     )]
     Listen {
+        /// The setting that chose it.
+        setting: &'static str,
         /// The address.
         address: SocketAddr,
         /// Why.
         source: std::io::Error,
-    },
-    /// The API would be open to the network, and nobody has a key.
-    #[error(
-        "listening on {address} needs an API key first: run `kurir key new --name NAME --admin`, or listen on 127.0.0.1"
-    )]
-    NoKey {
-        /// The address.
-        address: SocketAddr,
     },
 }
 
 /// A running gateway.
 pub struct Gateway {
     address: SocketAddr,
+    https_address: Option<SocketAddr>,
     api: api::Api,
     stop: watch::Sender<bool>,
     tasks: Vec<(&'static str, JoinHandle<()>)>,
@@ -154,6 +159,7 @@ pub fn store_options(config: &Config) -> StoreOptions {
         inbox::TABLES,
         outbox::TABLES,
         keys::TABLES,
+        claim::TABLES,
         limits::TABLES,
         webhook::TABLES,
         request_log::TABLES,
@@ -181,6 +187,64 @@ pub fn erase_data_dir(config: &Config) -> Result<(), EraseError> {
     Erasure::begin(&config.data_dir)?.finish(KEPT)
 }
 
+async fn listen(wanted: SocketAddr, setting: &'static str) -> Result<(TcpListener, SocketAddr), StartError> {
+    let error = |source| StartError::Listen { setting, address: wanted, source };
+    let listener = TcpListener::bind(wanted).await.map_err(error)?;
+    let address = listener.local_addr().map_err(error)?;
+    Ok((listener, address))
+}
+
+/// What is announced to the network: nothing, if nobody there could connect.
+fn announcement(
+    config: &Config,
+    host: &str,
+    http: SocketAddr,
+    https: Option<SocketAddr>,
+) -> Option<Announcement> {
+    if !config.mdns || http.ip().is_loopback() {
+        return None;
+    }
+    let https = https.filter(|address| !address.ip().is_loopback()).map(|address| address.port());
+    let address = Some(http.ip()).filter(|address| !address.is_unspecified());
+    Some(Announcement { host: host.to_owned(), http: http.port(), https, address, loopback: false })
+}
+
+/// Keeps what only the claim, the certificate and the clock know on the panel, until `stop` becomes true.
+async fn tell_panel(
+    facts: watch::Sender<Facts>,
+    mut code: watch::Receiver<Option<String>>,
+    certificates: Option<Certificates>,
+    mut clock: watch::Receiver<ClockState>,
+    mut stop: watch::Receiver<bool>,
+) {
+    let mut certificate = certificates.as_ref().map(Certificates::info);
+    loop {
+        let claim_code = code.borrow_and_update().clone();
+        let fingerprint = certificate.as_mut().map(|info| info.borrow_and_update().sha256.clone());
+        let clock_set = Some(clock.borrow_and_update().is_set());
+        facts.send_if_modified(|facts| {
+            let known = (claim_code, fingerprint, clock_set);
+            let changed =
+                (&facts.claim_code, &facts.fingerprint, &facts.clock_set) != (&known.0, &known.1, &known.2);
+            (facts.claim_code, facts.fingerprint, facts.clock_set) = known;
+            changed
+        });
+        let replaced = async {
+            match &mut certificate {
+                Some(info) => info.changed().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            // The guard that `wait_for` returns must not live across an await.
+            () = async { let _ = stop.wait_for(|stop| *stop).await; } => return,
+            changed = code.changed() => if changed.is_err() { return },
+            changed = clock.changed() => if changed.is_err() { return },
+            changed = replaced => if changed.is_err() { return },
+        }
+    }
+}
+
 impl Gateway {
     /// Starts every part, and the panel that the settings name. The port answers when this returns.
     pub async fn start(config: &Config) -> Result<Gateway, StartError> {
@@ -195,14 +259,33 @@ impl Gateway {
         create_data_dir(config)?;
         let store = Store::open(&config.store_path(), &store_options(config))?;
         let keys = Keys::open(store.clone(), config.admin_key.as_deref())?;
-        if !config.listen.ip().is_loopback() && !keys.any() {
-            return Err(StartError::NoKey { address: config.listen });
-        }
-        let listener = TcpListener::bind(config.listen)
-            .await
-            .map_err(|source| StartError::Listen { address: config.listen, source })?;
-        let address =
-            listener.local_addr().map_err(|source| StartError::Listen { address: config.listen, source })?;
+        let beyond_loopback = |address: &SocketAddr| !address.ip().is_loopback();
+        let exposed =
+            beyond_loopback(&config.listen) || config.listen_https.is_some_and(|a| beyond_loopback(&a));
+        let claim = Claim::open(store.clone(), keys.clone(), exposed)?;
+        let (listener, address) = listen(config.listen, "KURIR_LISTEN").await?;
+        let host = lan::host_name(config.host_name.as_deref(), &config.data_dir);
+        let lan_addresses = Addresses::default();
+        let https = match config.listen_https {
+            Some(wanted) => {
+                let (listener, address) = listen(wanted, "KURIR_LISTEN_HTTPS").await?;
+                let named: Vec<String> =
+                    lan_addresses.watch().borrow().iter().map(ToString::to_string).collect();
+                Some((listener, address, Certificates::open(&config.data_dir, &host, &named)?))
+            }
+            None => None,
+        };
+        let https_address = https.as_ref().map(|(_, address, _)| *address);
+        let certificates = https.as_ref().map(|(_, _, certificates)| certificates.clone());
+        let clock = Clock::open(&config.data_dir, config.limits.clock_earliest, config.limits.clock_patience);
+        let mdns = announcement(config, &host, address, https_address).and_then(|a| Mdns::start(&a));
+        let place = Place {
+            host,
+            http: address,
+            https: https_address,
+            announced: mdns.is_some(),
+            addresses: lan_addresses.watch(),
+        };
         let control_socket = control::bind(&config.control_path())?;
         let spool = Spool::open_with(&config.data_dir, config.media_quota)?;
         let outbox = Outbox::open(store.clone(), spool.clone(), OutboxSettings::from_config(config))?;
@@ -225,6 +308,7 @@ impl Gateway {
             whatsapp_url: config.whatsapp_url.clone(),
             http: WhatsAppHttp::new(url),
             inbox: inbox.clone(),
+            clock: clock.watch(),
         };
         let registry = Registry::open(store.clone(), setup, receipts)?;
 
@@ -256,6 +340,10 @@ impl Gateway {
             checks: limits::Checks::new(store.clone()),
             store,
             keys,
+            claim: claim.clone(),
+            certificates,
+            place,
+            clock: clock.watch(),
             registry: registry.clone(),
             outbox: outbox.clone(),
             inbox: inbox.clone(),
@@ -294,25 +382,80 @@ impl Gateway {
             body_window: config.limits.http_body,
             ..ServeLimits::default()
         };
-        let mut stop_serving = stopping.clone();
-        let serve = api::serve::serve(listener, api::router(Arc::clone(&api)), limits, None, async move {
-            let _ = stop_serving.wait_for(|stop| *stop).await;
-        });
-        let tasks = vec![
-            ("api", tokio::spawn(serve)),
+        let places = Places::new(&limits);
+        let serve = |listener, tls| {
+            let mut stop = stopping.clone();
+            let (router, limits) = (api::router(Arc::clone(&api)), limits.clone());
+            let stopped = async move {
+                let _ = stop.wait_for(|stop| *stop).await;
+            };
+            tokio::spawn(api::serve::serve_among(listener, router, limits, places.clone(), tls, stopped))
+        };
+        let mut tasks = vec![("api", serve(listener, None))];
+        if let Some((listener, address, certificates)) = https {
+            tasks.push(("https", serve(listener, Some(certificates.server_config()?))));
+            log::info!("listening on {address} for HTTPS");
+        }
+        if let Some(mdns) = mdns {
+            tasks.push(("mdns", tokio::spawn(mdns.run(lan_addresses.watch(), stopping.clone()))));
+        }
+        let shown = tell_panel(
+            facts.clone(),
+            claim.code(),
+            api.certificates.clone(),
+            clock.watch(),
+            stopping.clone(),
+        );
+        tasks.extend([
+            ("facts", tokio::spawn(shown)),
+            ("addresses", tokio::spawn(lan_addresses.run(stopping.clone()))),
+            ("clock", tokio::spawn(clock.run(stopping.clone()))),
             ("request log", tokio::spawn(request_log.run(stopping.clone()))),
-            ("control socket", tokio::spawn(control::serve(control_socket, Arc::clone(&api), stopping))),
+            (
+                "control socket",
+                tokio::spawn(control::serve(control_socket, Arc::clone(&api), stopping.clone())),
+            ),
+            ("claim", tokio::spawn(claim.run(stopping))),
             ("webhooks", tokio::spawn(webhooks.run())),
             ("journal", tokio::spawn(inbox.run(soon))),
             ("outbox", tokio::spawn(outbox.run(registry, receipt_queue))),
-        ];
+        ]);
         log::info!("listening on {address}");
-        Ok(Gateway { address, api, stop, tasks, panel, facts, data_dir: config.data_dir.clone() })
+        Ok(Gateway {
+            address,
+            https_address,
+            api,
+            stop,
+            tasks,
+            panel,
+            facts,
+            data_dir: config.data_dir.clone(),
+        })
     }
 
     /// Where the HTTP API answers.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where the HTTPS API answers, if it does.
+    pub fn https_address(&self) -> Option<SocketAddr> {
+        self.https_address
+    }
+
+    /// The HTTPS certificate; `None`: HTTPS is off.
+    pub fn certificates(&self) -> Option<&Certificates> {
+        self.api.certificates.as_ref()
+    }
+
+    /// What the box is called and where it is reached.
+    pub fn place(&self) -> &Place {
+        &self.api.place
+    }
+
+    /// Whether the clock can be right, and changes of it.
+    pub fn clock(&self) -> watch::Receiver<ClockState> {
+        self.api.clock.clone()
     }
 
     /// The API without the accept loop before it.
@@ -328,6 +471,11 @@ impl Gateway {
     /// The API keys.
     pub fn keys(&self) -> &Keys {
         &self.api.keys
+    }
+
+    /// The owner, or the code by which the box gets one.
+    pub fn claim(&self) -> &Claim {
+        &self.api.claim
     }
 
     /// The webhooks.

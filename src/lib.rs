@@ -1,16 +1,17 @@
 //! Kurir: a WhatsApp gateway that ships as a plug-in office appliance.
 //!
-//! The parts, lowest first; imports go up this list and never down: [`store`], then [`media`] and [`inbox`], then
-//! [`session`] and [`outbox`], then [`webhook`] and [`panel`], then [`api`], then [`gateway`], which builds them all and is the only
-//! one that knows them all.
+//! The parts, lowest first; imports go up this list and never down: [`store`], [`clock`] and [`lan`], then [`media`] and
+//! [`inbox`], then [`session`] and [`outbox`], then [`webhook`] and [`panel`], then [`api`], then [`gateway`], which
+//! builds them all and is the only one that knows them all.
 
 pub mod api;
 pub mod board_command;
-mod clock;
+pub mod clock;
 pub mod config;
 pub mod gateway;
 mod ids;
 pub mod inbox;
+pub mod lan;
 pub mod log;
 pub mod media;
 mod network;
@@ -18,4 +19,5 @@ pub mod outbox;
 pub mod panel;
 pub mod session;
 pub mod store;
+pub mod update;
 pub mod webhook;

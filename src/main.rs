@@ -13,9 +13,13 @@ use kurir::api::qr;
 use kurir::board_command;
 use kurir::config::Config;
 use kurir::gateway::{self, Gateway};
+use kurir::panel::run::Shown;
 use kurir::session::{Session, Status};
 use kurir::store::{OpenError, Store};
 use serde_json::Value;
+use tokio::sync::watch;
+
+mod cli;
 
 const VERSION: &str = if cfg!(feature = "sim") {
     concat!(
@@ -46,8 +50,27 @@ enum Command {
     /// Make, list and remove API keys.
     #[command(subcommand)]
     Key(KeyCommand),
+    /// Write a signed update into the slot that does not run, and restart into it; the box goes back by itself if it
+    /// is not healthy. Without an argument: what became of the last one.
+    Update {
+        /// The update file, or its http:// or https:// address.
+        source: Option<String>,
+        /// Only write it.
+        #[arg(long, requires = "source")]
+        no_restart: bool,
+        /// Restart into what was written before.
+        #[arg(long = "try", conflicts_with = "source")]
+        try_it: bool,
+        /// After a start: keep the system that is on trial once it was healthy for a minute. A unit runs this.
+        #[arg(long, conflicts_with_all = ["source", "try_it"])]
+        confirm: bool,
+    },
     /// Print the state of the running gateway.
-    Status,
+    Status {
+        /// As JSON, for programs.
+        #[arg(long)]
+        json: bool,
+    },
     /// List the boards and print how the one in use is wired; `test` tries each part.
     Board {
         #[command(subcommand)]
@@ -170,7 +193,16 @@ fn run(arguments: Arguments) -> anyhow::Result<End> {
         match arguments.command {
             Command::Serve => return serve(&config).await,
             Command::Key(command) => key(&config, command).await?,
-            Command::Status => status(&config).await?,
+            Command::Update { confirm: true, .. } => cli::update::confirm(&config).await?,
+            Command::Update { try_it: true, .. } => cli::update::restart_into(&config)?,
+            Command::Update { source: Some(source), no_restart, .. } => {
+                // Reads, writes and fetches without awaiting.
+                let config = config.clone();
+                tokio::task::spawn_blocking(move || cli::update::from(&config, &source, no_restart))
+                    .await??;
+            }
+            Command::Update { source: None, .. } => cli::update::show(&config)?,
+            Command::Status { json } => status(&config, json).await?,
             Command::Board { command: None } => board_command::show(&config, &mut std::io::stdout())?,
             Command::Board { command: Some(BoardCommand::Test) } => {
                 board_command::test(&config, &mut std::io::stdout()).await?;
@@ -196,7 +228,9 @@ async fn serve(config: &Config) -> anyhow::Result<End> {
     let prints = !gateway.panel_takes_terminal();
     if prints {
         println!("Kurir {VERSION} is listening on http://{}", gateway.address());
-        if !gateway.keys().any() {
+        if gateway.claim().is_closed() {
+            tokio::spawn(show_claim(gateway.claim().code(), gateway.shown()));
+        } else if !gateway.claim().is_claimed() {
             println!("No API key exists yet: run `kurir key new --name NAME` in another terminal.");
         }
         for session in gateway.registry().list() {
@@ -248,6 +282,24 @@ async fn erase(config: &Config, yes: bool) -> anyhow::Result<()> {
         config.data_dir.display()
     );
     Ok(())
+}
+
+/// Prints each claim code once, on standard error, if there is no screen that shows it: a box without one has its serial
+/// console there.
+async fn show_claim(mut codes: watch::Receiver<Option<String>>, panel: watch::Receiver<Shown>) {
+    loop {
+        let code = codes.borrow_and_update().clone();
+        let has_screen = panel.borrow().display.as_str() == "works";
+        if let Some(code) = code.filter(|_| !has_screen) {
+            eprintln!(
+                "This box has no owner yet. Open its address in a browser and enter this code, or POST it to \
+                 /api/v1/claim. Claim code: {code}"
+            );
+        }
+        if codes.changed().await.is_err() {
+            return;
+        }
+    }
 }
 
 /// Prints the QR codes of a session that starts unpaired, and that it is paired.
@@ -354,10 +406,14 @@ async fn key(config: &Config, command: KeyCommand) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn status(config: &Config) -> anyhow::Result<()> {
+async fn status(config: &Config, json: bool) -> anyhow::Result<()> {
     let answer: Value = control::call(&config.control_path(), "GET", "/status", None)
         .await
         .context("is the gateway running? (`kurir serve`)")?;
-    println!("{}", serde_json::to_string_pretty(&answer)?);
+    if json {
+        println!("{}", serde_json::to_string_pretty(&answer)?);
+    } else {
+        print!("{}", cli::status::text(&answer));
+    }
     Ok(())
 }

@@ -8,6 +8,7 @@ mod process;
 mod support;
 
 use std::cell::Cell;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -41,6 +42,11 @@ struct Hands {
     last: Cell<Instant>,
 }
 
+/// The same on whatever machine this runs.
+fn addresses() -> Addresses {
+    Addresses::Fixed(vec!["192.168.1.20".parse().unwrap()])
+}
+
 /// A panel without the hardware.
 fn panel() -> (Hands, Parts) {
     let glass = VirtualSsd1306::new(Glass::W128H64);
@@ -54,15 +60,19 @@ fn panel() -> (Hands, Parts) {
         led: Some(Box::new(led)),
         missing: Vec::new(),
     };
-    let addresses = Addresses::Fixed(vec!["192.168.1.20".parse().unwrap()]);
     let last = Cell::new(Instant::now() - EARLIER);
-    (Hands { glass, fingers, lamp, last }, Parts::of(board, addresses))
+    (Hands { glass, fingers, lamp, last }, Parts::of(board, addresses()))
 }
 
 async fn office() -> (Hands, Office) {
     let (hands, parts) = panel();
     let sim = Sim::start(SimConfig::default()).await.unwrap();
     (hands, Office::open_panel(sim, |_| {}, |_| parts).await)
+}
+
+/// Waits until a watched value fits. What is seen is not held on to: whoever changes it would wait for that.
+async fn comes<T>(watch: &mut watch::Receiver<T>, fits: impl FnMut(&T) -> bool) -> bool {
+    tokio::time::timeout(PATIENCE, watch.wait_for(fits)).await.is_ok_and(|came| came.is_ok())
 }
 
 impl Hands {
@@ -99,8 +109,8 @@ impl Hands {
     /// Waits until the panel shows this screen, and until its pixels are on the glass.
     async fn sees_screen(&self, gateway: &Gateway, screen: &str) {
         let mut shown = gateway.shown();
-        let wait = tokio::time::timeout(PATIENCE, shown.wait_for(|shown| shown.screen == screen)).await;
-        assert!(wait.is_ok(), "the screen never was {screen}, but {}", gateway.shown().borrow().screen);
+        let came = comes(&mut shown, |shown| shown.screen == screen).await;
+        assert!(came, "the screen never was {screen}, but {}", gateway.shown().borrow().screen);
         self.see(screen, |seen| (*seen == *gateway.shown().borrow().frame).then_some(())).await;
     }
 }
@@ -157,8 +167,7 @@ async fn a_person_with_two_buttons_and_a_phone_pairs_unlinks_and_erases() {
     hands.sees_screen(&office.gateway, "online").await;
     assert_eq!(office.sim.linked(OFFICE).unwrap().len(), 1);
     let mut lamp = hands.lamp.clone();
-    let lit = tokio::time::timeout(PATIENCE, lamp.wait_for(|level| *level == 255)).await;
-    assert!(lit.is_ok(), "the LED is steady");
+    assert!(comes(&mut lamp, |level| *level == 255).await, "the LED is steady");
 
     hands.hold(Button::Reset, 6);
     let second = hands.see("a second code", |seen| scan(seen).filter(|text| *text != code)).await;
@@ -251,8 +260,7 @@ async fn a_display_that_disappears_or_hangs_delays_nothing_and_comes_back() {
     // A change that is drawn, so that the missing display is noticed.
     let session = office.pair(OFFICE).await;
     let mut shown = office.gateway.shown();
-    let failed = shown.wait_for(|shown| shown.display.as_str() == "fails");
-    assert!(tokio::time::timeout(PATIENCE, failed).await.is_ok());
+    assert!(comes(&mut shown, |shown| shown.display.as_str() == "fails").await);
     assert_eq!(parts().await["display"], "fails");
     assert_eq!(session.snapshot().status, Status::Connected, "pairing went on without it");
     hands.glass.plug();
@@ -265,8 +273,10 @@ async fn a_display_that_disappears_or_hangs_delays_nothing_and_comes_back() {
     hands.glass.hold_clock();
     hands.hold(Button::Reset, 6);
     let mut unlinked = session.watch();
-    let waited = tokio::time::timeout(PATIENCE, unlinked.wait_for(|s| s.qr.is_some())).await;
-    assert!(waited.is_ok(), "the button works while the display's bus is held");
+    assert!(
+        comes(&mut unlinked, |s| s.qr.is_some()).await,
+        "the button works while the display's bus is held"
+    );
     // Answered while nobody lets the bus go.
     assert_eq!(office.call("GET", "/healthz", None).await.status, 200);
     assert_eq!(office.call("GET", "/api/v1/panel.png", None).await.status, 200);
@@ -290,11 +300,14 @@ fn decode(png: &[u8]) -> ((usize, usize), Vec<u8>) {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_picture_of_the_panel_is_for_who_may_see_every_session() {
     // No display at all: what one would show is drawn.
-    let office = Office::open().await;
+    let sim = Sim::start(SimConfig::default()).await.unwrap();
+    let board = Board { name: "none".into(), display: None, buttons: None, led: None, missing: Vec::new() };
+    let parts = Parts::of(board, addresses());
+    let office = Office::open_panel(sim, |_| {}, |_| parts).await;
     let session = office.gateway.registry().create("Kasir", DEFAULT_ACCOUNT).await.unwrap();
     let code = wait_for(&session, |s| s.qr.is_some()).await.qr.unwrap().text;
     let mut shown = office.gateway.shown();
-    assert!(tokio::time::timeout(PATIENCE, shown.wait_for(|shown| shown.screen == "qr")).await.is_ok());
+    assert!(comes(&mut shown, |shown| shown.screen == "qr").await);
     let answer = office.call("GET", "/api/v1/panel.png", None).await;
     assert_eq!((answer.status, &answer.headers["content-type"]), (200, &"image/png".parse().unwrap()));
     assert_eq!(answer.headers["cache-control"], "no-store");
@@ -424,13 +437,13 @@ async fn the_erase_command_makes_a_running_and_a_stopped_gateway_as_new() {
             loop {
                 let line = lines.next_line().await.unwrap().expect("it ended");
                 if let Some((_, address)) = line.split_once("http://") {
-                    return address.parse().unwrap();
+                    return address.parse::<SocketAddr>().unwrap();
                 }
             }
         };
         tokio::time::timeout(PATIENCE, wait).await.expect("it never listened")
     };
-    let sessions = async |address| -> Value {
+    let sessions = async |address: SocketAddr| -> Value {
         let list = request(address, "GET", "/api/sessions?list=1", &[("x-api-key", KEY)], "").await.unwrap();
         list.json()["sessions"][0]["id"].clone()
     };

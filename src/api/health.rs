@@ -1,12 +1,14 @@
 //! Whether the process is alive, and whether it can do its work. No key is needed and nothing private is shown.
 
+use std::path::Path;
+
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
 
 use super::openapi::machines::{BoxAlive, BoxReady};
-use super::{Api, Shared, panel};
+use super::{Api, Shared, certificate, panel};
 
 /// Is the box alive?
 ///
@@ -41,7 +43,36 @@ pub(super) async fn status(State(api): State<Api>) -> Response {
         "largest_group": stats.largest_group,
         "last_commit_us": u64::try_from(stats.last_commit.as_micros()).unwrap_or(u64::MAX),
     });
+    body["version"] = env!("CARGO_PKG_VERSION").into();
+    body["claim"] = if api.claim.is_closed() {
+        "waiting for its owner"
+    } else if api.claim.is_claimed() {
+        "done"
+    } else {
+        "no key yet; listening on loopback only"
+    }
+    .into();
+    body["password"] = api.claim.has_password().into();
+    body["host"] = api.place.host.as_str().into();
+    body["urls"] = api.place.urls().into();
+    body["certificate"] = match &api.certificates {
+        Some(certificates) => certificate::describe(&certificates.info().borrow()),
+        None => Value::Null,
+    };
+    body["disk"] = disk(&api.data_dir);
     (status, axum::Json(body)).into_response()
+}
+
+/// Room on the file system of the data folder, in bytes.
+fn disk(data_dir: &Path) -> Value {
+    match rustix::fs::statvfs(data_dir) {
+        Ok(room) => json!({
+            "path": data_dir.display().to_string(),
+            "free": room.f_bavail.saturating_mul(room.f_frsize),
+            "total": room.f_blocks.saturating_mul(room.f_frsize),
+        }),
+        Err(e) => json!({"path": data_dir.display().to_string(), "error": e.to_string()}),
+    }
 }
 
 fn report(api: &Shared) -> (StatusCode, Value) {
@@ -63,6 +94,7 @@ fn report(api: &Shared) -> (StatusCode, Value) {
     let body = json!({
         "status": if ready { "ready" } else { "not ready" },
         "store": store,
+        "clock": api.clock.borrow().as_str(),
         "counts": Value::Object(counts),
         "sessions": sessions,
         "panel": panel::status(api),

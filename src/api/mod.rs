@@ -14,7 +14,9 @@ use tokio::sync::watch;
 use utoipa_axum::routes;
 
 mod access;
+mod certificate;
 mod checks;
+pub mod claim;
 pub mod control;
 mod docs;
 pub mod events;
@@ -35,11 +37,13 @@ mod send;
 pub mod serve;
 mod sessions;
 mod settings;
+pub mod tls;
 mod v1;
 mod waapi;
 mod waya;
 mod webhooks;
 
+use crate::clock::ClockState;
 use crate::inbox::Inbox;
 use crate::media::{FetchPolicy, Spool};
 use crate::outbox::Outbox;
@@ -48,10 +52,12 @@ use crate::session::{Received, Registry};
 use crate::store::Store;
 use crate::webhook::Webhooks;
 use access::header_key;
+use claim::Claim;
 use keys::Keys;
 use limits::{Checks, Rates};
 use openapi::{MessageSent, Routes, SendMessage, Sending};
-pub use settings::ApiSettings;
+pub use settings::{ApiSettings, Place};
+use tls::Certificates;
 
 /// What the handlers share.
 pub struct Shared {
@@ -59,6 +65,14 @@ pub struct Shared {
     pub store: Store,
     /// API keys.
     pub keys: Keys,
+    /// The owner, or the code by which the box gets one.
+    pub claim: Claim,
+    /// The HTTPS certificate; `None`: HTTPS is off.
+    pub certificates: Option<Certificates>,
+    /// What the box is called and where it is reached.
+    pub place: Place,
+    /// Whether the clock can be right.
+    pub clock: watch::Receiver<ClockState>,
     /// Sessions.
     pub registry: Registry,
     /// The send queue.
@@ -124,9 +138,12 @@ fn routes() -> Routes {
 pub fn router(api: Api) -> Router {
     routes()
         .into_router()
+        .merge(certificate::routes())
+        .merge(claim::routes())
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(axum::middleware::from_fn(access::rate_headers))
+        .layer(axum::middleware::from_fn_with_state(Arc::clone(&api), claim::gate))
         .layer(axum::middleware::from_fn_with_state(Arc::clone(&api), request_log::log))
         .layer(axum::middleware::from_fn_with_state(Arc::clone(&api), metrics::count))
         .with_state(api)

@@ -58,6 +58,10 @@ impl Failure {
     pub(super) fn later(status: StatusCode, message: impl Into<String>, seconds: u64) -> Failure {
         Failure { retry_after: Some(seconds), ..Failure::new(status, message) }
     }
+
+    pub(super) fn message(&self) -> &str {
+        &self.message
+    }
 }
 
 impl IntoResponse for Failure {

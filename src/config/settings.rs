@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::Config;
 use crate::media::Cidr;
 use crate::panel::Language;
+use crate::update::board::SlotPaths;
 
 /// One setting: its key, its default, its explanation, and how it is read and written.
 pub(super) struct Setting {
@@ -64,7 +65,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     Setting {
         key: "listen",
         default: "127.0.0.1:8080",
-        doc: "Address and port of the HTTP API. Beyond loopback only once an API key exists.",
+        doc: "Address and port of the HTTP API. Beyond loopback, a box that has no API key yet answers nothing but its claim.",
         secret: false,
         set: |c, v| {
             c.listen =
@@ -72,6 +73,52 @@ pub(super) const SETTINGS: &[Setting] = &[
             Ok(())
         },
         get: |c| c.listen.to_string(),
+    },
+    Setting {
+        key: "listen_https",
+        default: "",
+        doc: "Address and port of the same API over HTTPS, such as 0.0.0.0:8443. The certificate is made on the first start;\nPUT /api/v1/certificate replaces it. Empty: no HTTPS.",
+        secret: false,
+        set: |c, v| {
+            c.listen_https = match v.trim() {
+                "" => None,
+                v => Some(
+                    parse(v).map_err(|_| "an address and port is needed, such as 0.0.0.0:8443".to_owned())?,
+                ),
+            };
+            Ok(())
+        },
+        get: |c| c.listen_https.map(|address| address.to_string()).unwrap_or_default(),
+    },
+    Setting {
+        key: "host_name",
+        default: "",
+        doc: "What this box is called on the network. Empty: kurir- and four digits of its hardware address.",
+        secret: false,
+        set: |c, v| {
+            c.host_name = match v.trim() {
+                "" => None,
+                name if crate::lan::is_label(name) => Some(name.to_ascii_lowercase()),
+                _ => return Err("letters, digits and dashes are needed, at most 63 (no dots)".into()),
+            };
+            Ok(())
+        },
+        get: |c| c.host_name.clone().unwrap_or_default(),
+    },
+    Setting {
+        key: "mdns",
+        default: "on",
+        doc: "on: the box answers to its host name with .local, such as http://kurir-a1b2.local (multicast DNS), unless it\nlistens on loopback only. off: it does not.",
+        secret: false,
+        set: |c, v| {
+            c.mdns = match v.trim().to_ascii_lowercase().as_str() {
+                "on" | "true" | "yes" | "1" => true,
+                "off" | "false" | "no" | "0" => false,
+                _ => return Err("must be on or off".into()),
+            };
+            Ok(())
+        },
+        get: |c| if c.mdns { "on".into() } else { "off".into() },
     },
     Setting {
         key: "log",
@@ -458,6 +505,50 @@ pub(super) const SETTINGS: &[Setting] = &[
             Ok(())
         },
         get: |c| (c.media_quota / (1024 * 1024)).to_string(),
+    },
+    Setting {
+        key: "update_slot_a",
+        default: "",
+        doc: "Partitions of the first update slot: boot=/dev/mmcblk0p2,root=/dev/mmcblk0p5. Set by the image.",
+        secret: false,
+        set: |c, v| {
+            c.update_slot_a = SlotPaths::parse(v)?;
+            Ok(())
+        },
+        get: |c| c.update_slot_a.to_string(),
+    },
+    Setting {
+        key: "update_slot_b",
+        default: "",
+        doc: "Partitions of the second update slot, with the same names.",
+        secret: false,
+        set: |c, v| {
+            c.update_slot_b = SlotPaths::parse(v)?;
+            Ok(())
+        },
+        get: |c| c.update_slot_b.to_string(),
+    },
+    Setting {
+        key: "update_autoboot",
+        default: "",
+        doc: "The firmware's autoboot.txt, which says which slot starts. Set by the image.",
+        secret: false,
+        set: |c, v| {
+            c.update_autoboot = Some(v.trim()).filter(|v| !v.is_empty()).map(PathBuf::from);
+            Ok(())
+        },
+        get: |c| c.update_autoboot.as_ref().map(|path| path.display().to_string()).unwrap_or_default(),
+    },
+    Setting {
+        key: "update_key",
+        default: "",
+        doc: "File with the public key that updates are checked with: 64 hexadecimal digits (Ed25519). Set by the image.",
+        secret: false,
+        set: |c, v| {
+            c.update_key = Some(v.trim()).filter(|v| !v.is_empty()).map(PathBuf::from);
+            Ok(())
+        },
+        get: |c| c.update_key.as_ref().map(|path| path.display().to_string()).unwrap_or_default(),
     },
     Setting {
         key: "board",

@@ -126,7 +126,9 @@ fn choose(config: &Config) -> Result<Profile, String> {
                     `kurir serve 2>kurir.log`"
             .into());
     }
-    log::info!("panel: {}: {}", chosen.profile.name, chosen.why);
+    if config.board != "none" {
+        log::info!("panel: {}: {}", chosen.profile.name, chosen.why);
+    }
     Ok(chosen.profile)
 }
 

@@ -54,6 +54,8 @@ pub struct Facts {
     pub claim_code: Option<String>,
     /// SHA-256 of the HTTPS certificate, hexadecimal.
     pub fingerprint: Option<String>,
+    /// Whether the clock can be right; `None`: nobody has said, so the panel looks for itself.
+    pub clock_set: Option<bool>,
     /// An update that is being written.
     pub update: Option<Update>,
 }
@@ -245,7 +247,7 @@ impl Collector {
             web_url,
             sessions: views,
             disk: self.disk,
-            clock_set: is_set(SystemTime::now()),
+            clock_set: facts.clock_set.unwrap_or_else(|| is_set(SystemTime::now())),
             update: facts.update,
             notice: facts.notice,
             claim_code: facts.claim_code,
@@ -364,7 +366,8 @@ fn session_state(snapshot: &Snapshot, remembered: &mut Remembered) -> SessionSta
         Reason::QrExhausted if waits => SessionState::Exhausted,
         Reason::LoggedOut if waits => SessionState::LoggedOut,
         Reason::AccountLocked if waits => SessionState::Disconnected(Trouble::AccountLocked),
-        Reason::None | Reason::QrExhausted | Reason::LoggedOut | Reason::AccountLocked => {
+        // Of the clock a page of its own tells.
+        Reason::None | Reason::QrExhausted | Reason::LoggedOut | Reason::AccountLocked | Reason::Clock => {
             SessionState::Connecting
         }
         Reason::Network => SessionState::Disconnected(Trouble::Network),

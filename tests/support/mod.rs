@@ -98,8 +98,23 @@ impl Office {
         Office::open_panel(sim, change, Parts::open).await
     }
 
+    /// Nothing paired yet, and nobody has a key.
+    pub async fn open_unowned(change: impl FnOnce(&mut Config)) -> Office {
+        Office::start(Sim::start(SimConfig::default()).await.unwrap(), change, Parts::open).await
+    }
+
     /// Nothing paired yet, with a panel.
     pub async fn open_panel(
+        sim: Sim,
+        change: impl FnOnce(&mut Config),
+        panel: impl FnOnce(&Config) -> Parts,
+    ) -> Office {
+        let mut office = Office::start(sim, change, panel).await;
+        office.key = office.gateway.keys().create("test", DEFAULT_ACCOUNT, false).await.unwrap();
+        office
+    }
+
+    async fn start(
         sim: Sim,
         change: impl FnOnce(&mut Config),
         panel: impl FnOnce(&Config) -> Parts,
@@ -118,8 +133,7 @@ impl Office {
         };
         change(&mut config);
         let gateway = Gateway::start_with(&config, panel(&config)).await.unwrap();
-        let key = gateway.keys().create("test", DEFAULT_ACCOUNT, false).await.unwrap();
-        Office { sim, gateway, key, config, folder }
+        Office { sim, gateway, key: String::new(), config, folder }
     }
 
     /// A device token of this session, made as an application would.

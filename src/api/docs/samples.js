@@ -108,7 +108,11 @@ const JS = { null: "null", true: "true", false: "false", text: json, is: ": ", o
 const PYTHON = { ...JS, null: "None", true: "True", false: "False" };
 const PHP = {
   ...JS,
-  text: (text) => `'${text.replaceAll("\\", "\\\\").replaceAll("'", "\\'")}'`,
+  // Only double quotes know line breaks; a raw one would be indented with the rest.
+  text: (text) =>
+    /[\n\r]/.test(text)
+      ? `"${text.replace(/[\\"$]/g, "\\$&").replaceAll("\n", "\\n").replaceAll("\r", "\\r")}"`
+      : `'${text.replaceAll("\\", "\\\\").replaceAll("'", "\\'")}'`,
   is: " => ",
   open: "[",
   close: "]",

@@ -75,7 +75,6 @@ pub(super) async fn check_number(State(api): State<Api>, request: Request) -> Re
 /// Waits up to 15 s for a code that is about to come. With `force=true` the device is made if there is none of this name.
 #[utoipa::path(method(get, post), path = "/generate-qr", request_body = MpwaPair, responses(
     (status = 200, description = "A code; or none yet; or the device is connected already", body = MpwaQr),
-    (status = 404, description = "The key has no such device"),
     (status = 409, description = "The box has as many devices as it takes"),
 ))]
 pub(super) async fn generate_qr(State(api): State<Api>, request: Request) -> Result<Response, Failure> {
@@ -171,7 +170,6 @@ fn describe(api: &Shared, session: &Session) -> Result<Value, Failure> {
 /// It disappears from the phone's linked devices and has to be paired anew. What it has still to send waits.
 #[utoipa::path(method(get, post), path = "/logout-device", request_body = MpwaDevice, responses(
     (status = 200, description = "It is unlinked, or was not paired", body = MpwaDone),
-    (status = 404, description = "The key has no such device"),
 ))]
 pub(super) async fn log_out(State(api): State<Api>, request: Request) -> Result<Response, Failure> {
     let (params, from) = read(request).await?;
@@ -190,7 +188,6 @@ pub(super) async fn log_out(State(api): State<Api>, request: Request) -> Result<
 #[utoipa::path(method(get, post), path = "/delete-device", request_body = MpwaDevice, responses(
     (status = 200, description = "It is deleted", body = MpwaDone),
     (status = 403, description = "A device token cannot delete its device"),
-    (status = 404, description = "The key has no such device"),
 ))]
 pub(super) async fn delete(State(api): State<Api>, request: Request) -> Result<Response, Failure> {
     let (params, from) = read(request).await?;

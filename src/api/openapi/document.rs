@@ -47,6 +47,7 @@ pub(super) fn build(described: Vec<Described>, schemas: BTreeMap<String, RefOr<S
         let (name, schema) = (dialect.error)();
         components.insert(name, value(schema));
     }
+    components.values_mut().for_each(tidy);
     let mut paths = Map::new();
     for Described { dialects, paths: own } in described {
         let Value::Object(own) = value(own) else { continue };
@@ -74,8 +75,29 @@ pub(super) fn build(described: Vec<Described>, schemas: BTreeMap<String, RefOr<S
         "servers": [{"url": "/", "description": "The box that this document came from"}],
         "tags": tags,
         "paths": paths,
-        "components": {"schemas": components, "securitySchemes": keys()},
+        "components": {"schemas": components, "securitySchemes": keys(), "headers": headers()},
     })
+}
+
+/// A type that is written where it is used comes beside what is said of it there, and that claims to be an object. Both
+/// become one.
+fn tidy(schema: &mut Value) {
+    match schema {
+        Value::Object(fields) => {
+            if let Some(Value::Array(parts)) = fields.remove("allOf") {
+                for part in parts {
+                    let Value::Object(mut part) = part else { continue };
+                    if fields.contains_key("type") {
+                        part.remove("type");
+                    }
+                    fields.extend(part);
+                }
+            }
+            fields.values_mut().for_each(tidy);
+        }
+        Value::Array(items) => items.iter_mut().for_each(tidy),
+        _ => {}
+    }
 }
 
 fn value(described: impl serde::Serialize) -> Value {
@@ -268,7 +290,12 @@ fn complete_answers(
         shared.push(("413", "The body is too large: at most 1 MiB without a file"));
     }
     if has_key {
-        shared.push(("401", "The key is missing or wrong"));
+        if dialects.iter().any(|dialect| dialect.wrong_key == StatusCode::UNAUTHORIZED) {
+            shared.push(("401", "The key is missing or wrong"));
+        }
+        if has_body || has_parameters {
+            shared.push(("507", "There is no room on the box's disk"));
+        }
         shared.push((
             "429",
             "Too many requests of this key, or too many wrong keys from this address; see `Retry-After`",
@@ -290,23 +317,48 @@ fn complete_answers(
         } else if let Some(content) = answer.get_mut("content") {
             add_examples(content, components);
         }
-        if has_key && !code.is_informational() {
-            let mut headers = json!({
-                "RateLimit-Limit": header("Requests per minute that the key may make. Absent where it has no limit."),
-                "RateLimit-Remaining": header("Requests that are left of them."),
-                "RateLimit-Reset": header("Seconds until they are whole again."),
-            });
-            if matches!(code.as_u16(), 429 | 503) {
-                headers["Retry-After"] =
-                    header("Seconds after which it is worth another try, where that is known.");
-            }
-            answer["headers"] = headers;
+        // Every answer to a key with a limit has them; where it fails for another reason, they are not news.
+        let names: &[&str] = match code.as_u16() {
+            _ if !has_key => &[],
+            429 => &["RateLimit", "RateLimit-Policy", "Retry-After"],
+            503 => &["Retry-After"],
+            _ if fails => &[],
+            _ => &[
+                "RateLimit-Limit",
+                "RateLimit-Remaining",
+                "RateLimit-Reset",
+                "RateLimit",
+                "RateLimit-Policy",
+            ],
+        };
+        if !names.is_empty() {
+            let reference =
+                |name: &&str| ((*name).to_owned(), json!({"$ref": format!("#/components/headers/{name}")}));
+            answer["headers"] = Value::Object(names.iter().map(reference).collect());
         }
     }
 }
 
-fn header(about: &str) -> Value {
-    json!({"description": about, "required": false, "schema": {"type": "integer", "minimum": 0}})
+/// Headers of answers to requests with a key.
+const HEADERS: [(&str, &str, &str); 6] = [
+    (
+        "RateLimit-Limit",
+        "integer",
+        "Requests per minute that the key may make. Absent where it has no limit.",
+    ),
+    ("RateLimit-Remaining", "integer", "Requests that are left of them."),
+    ("RateLimit-Reset", "integer", "Seconds until they are whole again."),
+    ("RateLimit", "string", "What is left of every limit that the request used: `\"requests\";r=599;t=60`."),
+    ("RateLimit-Policy", "string", "Those limits: `\"requests\";q=600;w=60`."),
+    ("Retry-After", "integer", "Seconds after which it is worth another try, where that is known."),
+];
+
+fn headers() -> Value {
+    let header = |(name, kind, about): &(&str, &str, &str)| {
+        let header = json!({"description": about, "required": false, "schema": {"type": kind}});
+        ((*name).to_owned(), header)
+    };
+    Value::Object(HEADERS.iter().map(header).collect())
 }
 
 /// The error body of the dialects of an operation; either, where there are two.

@@ -15,6 +15,7 @@ pub(in crate::api) const DIALECT: Dialect = Dialect {
         key works too: it means the account's only device, or the one in `device`. Errors have `reason`, and `detail` with \
         the same text; a key made with `--fonnte-always-200` gets them with status 200, for clients that read nothing else.",
     keys: &["Token", "TokenParameter"],
+    wrong_key: StatusCode::UNAUTHORIZED,
     forms: true,
     error: || (FonnteError::name().into(), FonnteError::schema()),
     example,

@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "these types describe JSON; nothing makes one")]
 #![allow(unused_qualifications, reason = "`inline` writes them")]
 
+use axum::http::StatusCode;
 use serde::Serialize;
 use serde_json::Value;
 use utoipa::{IntoParams, PartialSchema, ToSchema};
@@ -12,6 +13,7 @@ pub(in crate::api) const DIALECT: Dialect = Dialect {
     tag: "box",
     about: "**For machines that watch the box**, and these pages. What needs no key shows nothing private.",
     keys: &[],
+    wrong_key: StatusCode::UNAUTHORIZED,
     forms: false,
     error: || (super::v1::V1Error::name().into(), super::v1::V1Error::schema()),
     example: super::v1::example,

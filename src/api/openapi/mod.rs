@@ -58,6 +58,8 @@ pub(super) struct Dialect {
     pub(super) about: &'static str,
     /// The keys that it takes, each by itself: names in [`document`]'s security schemes. Empty: none is needed.
     pub(super) keys: &'static [&'static str],
+    /// The status of a wrong key.
+    pub(super) wrong_key: StatusCode,
     /// Whether a body may also be a form or multipart, not JSON only.
     pub(super) forms: bool,
     /// The schema of what it answers when something is wrong.

@@ -13,8 +13,9 @@ pub(in crate::api) const DIALECT: Dialect = Dialect {
     tag: "mpwa",
     about: "**The key is a parameter.** Every call is GET or POST, with `api_key` and, where something is sent, `sender`: \
         the number of a paired device that the key may use. Parameters come in the query, as a form, as multipart or as \
-        JSON. Errors are `{\"status\":false,\"msg\":\"…\"}`.",
+        JSON. Errors are `{\"status\":false,\"msg\":\"…\"}`; a wrong key or sender is 400.",
     keys: &["ApiKeyParameter"],
+    wrong_key: StatusCode::BAD_REQUEST,
     forms: true,
     error: || (MpwaError::name().into(), MpwaError::schema()),
     example,
@@ -22,8 +23,7 @@ pub(in crate::api) const DIALECT: Dialect = Dialect {
 
 fn example(status: StatusCode, about: &str) -> Value {
     let msg = match status {
-        StatusCode::UNAUTHORIZED | StatusCode::NOT_FOUND => "Invalid api_key or sender,please check again",
-        StatusCode::BAD_REQUEST => "Invalid parameters! message is required",
+        StatusCode::BAD_REQUEST => "Invalid api_key or sender,please check again",
         _ => about,
     };
     json!({"status": false, "msg": msg})

@@ -14,6 +14,7 @@ pub(in crate::api) const DIALECT: Dialect = Dialect {
     about: "**Many sessions per key**, `X-API-Key`: make a session, show its QR code, send by its id. Errors are \
         `{\"success\":false,\"error\":\"Bad Request\",\"message\":\"…\"}`.",
     keys: &["ApiKey"],
+    wrong_key: StatusCode::UNAUTHORIZED,
     forms: true,
     error: || (SessionsError::name().into(), SessionsError::schema()),
     example,

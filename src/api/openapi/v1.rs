@@ -17,6 +17,7 @@ pub(in crate::api) const DIALECT: Dialect = Dialect {
         `{\"success\":false,\"error\":\"Bad Request\",\"message\":\"…\"}`. What a webhook is sent, how it is signed and \
         when it is tried again: `docs/webhooks.md`.",
     keys: &["ApiKey"],
+    wrong_key: StatusCode::UNAUTHORIZED,
     forms: false,
     error: || (V1Error::name().into(), V1Error::schema()),
     example,

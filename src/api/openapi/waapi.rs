@@ -14,6 +14,7 @@ pub(in crate::api) const DIALECT: Dialect = Dialect {
     about: "**`Authorization: Bearer`**, and answers with the WhatsApp message id. A device token means its device; an \
         account's key the account's only one, or the one in `deviceId`. Errors are `{\"error\":\"…\"}`.",
     keys: &["Bearer"],
+    wrong_key: StatusCode::UNAUTHORIZED,
     forms: true,
     error: || (WaapiError::name().into(), WaapiError::schema()),
     example,
@@ -145,8 +146,8 @@ struct WaapiDeviceStatus {
     /// Always empty: keys are kept as hashes and cannot be shown again.
     #[schema(max_length = 0, example = "")]
     api_key: String,
-    /// Always empty: webhooks are under `/api/v1/webhooks`.
-    #[schema(max_length = 0, example = "")]
+    /// Where a webhook is called; empty without one. More is under `/api/v1/webhooks`.
+    #[schema(example = "https://erp.example.com/whatsapp")]
     webhook_url: String,
     /// `CONNECTED`, `CONNECTING`, `QR` or `DISCONNECTED`.
     #[schema(pattern = "^(CONNECTED|CONNECTING|QR|DISCONNECTED)$", example = "CONNECTED")]

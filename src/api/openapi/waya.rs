@@ -15,6 +15,7 @@ pub(in crate::api) const DIALECT: Dialect = Dialect {
         random part of `queue_jitter_ms`), and each can be asked about, cancelled and tried again. An account's key means \
         the account's only device, or the one in `sessionId`. Errors are `{\"success\":false,\"error\":\"…\"}`.",
     keys: &["ApiKey"],
+    wrong_key: StatusCode::UNAUTHORIZED,
     forms: true,
     error: || (WayaError::name().into(), WayaError::schema()),
     example,

@@ -54,8 +54,18 @@ enum Codec {
     /// Boxed: its state is 30 KiB.
     Opus {
         decoder: Box<Decoder>,
-        mono: bool,
+        head: OpusHead,
+        /// Samples still to be dropped: symphonia leaves that to us.
+        skip: usize,
     },
+}
+
+/// What an Opus stream's header says (RFC 7845, 5.1).
+struct OpusHead {
+    /// Samples at the beginning that are not heard.
+    pre_skip: u16,
+    /// Whether its packets can be taken as they are: one channel, no gain.
+    plain: bool,
 }
 
 /// Opens a file of the type that was recognised.
@@ -91,9 +101,10 @@ impl Sound {
 
     /// Samples that an Opus stream of one channel begins with and that are not heard.
     pub(super) fn opus_pre_skip(&self) -> Option<u16> {
-        let Codec::Opus { mono: true, .. } = self.codec else { return None };
-        let track = self.format.tracks().iter().find(|track| track.id == self.track)?;
-        u16::try_from(track.delay.unwrap_or(0)).ok()
+        match &self.codec {
+            Codec::Opus { head, .. } if head.plain => Some(head.pre_skip),
+            _ => None,
+        }
     }
 
     /// Appends the next piece to `mono`; `None` at the end.
@@ -161,7 +172,7 @@ impl Sound {
                 );
                 Ok(Some(Piece { rate, opus: None }))
             }
-            Codec::Opus { decoder, mono: is_mono } => {
+            Codec::Opus { decoder, head, skip } => {
                 let start = mono.len();
                 mono.resize(start + OPUS_FRAME, 0.0);
                 // An empty packet means a lost one to the decoder.
@@ -173,9 +184,11 @@ impl Sound {
                 mono.truncate(start + decoded.unwrap_or(0));
                 let Some(samples) = decoded else { return Ok(None) };
                 mono.truncate(mono.len() - trim(packet.trim_end.get()).min(samples));
-                mono.drain(start..start + trim(packet.trim_start.get()).min(mono.len() - start));
+                let cut = trim(packet.trim_start.get()).max(*skip).min(mono.len() - start);
+                *skip -= cut.min(*skip);
+                mono.drain(start..start + cut);
                 mono[start..].iter_mut().for_each(|sample| *sample = clean(*sample));
-                Ok(Some(Piece { rate: RATE, opus: is_mono.then(|| (packet.data.clone(), samples)) }))
+                Ok(Some(Piece { rate: RATE, opus: head.plain.then(|| (packet.data.clone(), samples)) }))
             }
         }
     }
@@ -186,10 +199,10 @@ const NO_TRACK: VoiceError = VoiceError::Undecodable(std::borrow::Cow::Borrowed(
 fn codec(track: &Track) -> Result<Codec, VoiceError> {
     let parameters = track.codec_params.as_ref().and_then(|parameters| parameters.audio()).ok_or(NO_TRACK)?;
     if parameters.codec == CODEC_ID_OPUS {
-        let mono = is_plain_mono(parameters)?;
+        let head = opus_head(parameters)?;
         let decoder = Decoder::new(RATE, Channels::Mono)
             .map_err(|e| VoiceError::Undecodable(format!("Opus: {e}").into()))?;
-        return Ok(Codec::Opus { decoder: Box::new(decoder), mono });
+        return Ok(Codec::Opus { decoder: Box::new(decoder), skip: head.pre_skip.into(), head });
     }
     let decoder = symphonia::default::get_codecs()
         .make_audio_decoder(parameters, &AudioDecoderOptions::default())
@@ -197,20 +210,23 @@ fn codec(track: &Track) -> Result<Codec, VoiceError> {
     Ok(Codec::Symphonia(decoder))
 }
 
-/// Whether the packets of an Opus stream can be taken as they are (RFC 7845, 5.1): one channel, no gain.
-fn is_plain_mono(parameters: &AudioCodecParameters) -> Result<bool, VoiceError> {
-    let head = parameters.extra_data.as_deref().unwrap_or_default();
-    let (channels, gain, family) = match head {
-        [b'O', b'p', b'u', b's', b'H', b'e', b'a', b'd', version, channels, ..] if version >> 4 == 0 => {
-            (*channels, head.get(16..18), head.get(18).copied())
-        }
-        _ => return Err(VoiceError::Undecodable("its Opus header is damaged".into())),
-    };
+fn opus_head(parameters: &AudioCodecParameters) -> Result<OpusHead, VoiceError> {
+    let damaged = || VoiceError::Undecodable("its Opus header is damaged".into());
+    let head =
+        parameters.extra_data.as_deref().and_then(|data| data.first_chunk::<19>()).ok_or_else(damaged)?;
+    // The version's lower half may grow without harm.
+    if !head.starts_with(b"OpusHead") || head[8] >> 4 != 0 {
+        return Err(damaged());
+    }
+    let (channels, family) = (head[9], head[18]);
     // Two channels in one stream; more take several streams, which nobody records voice notes in.
-    if family != Some(0) || !(1..=2).contains(&channels) {
+    if family != 0 || !(1..=2).contains(&channels) {
         return Err(VoiceError::Undecodable("Opus with more than two channels is not supported".into()));
     }
-    Ok(channels == 1 && gain == Some(&[0, 0]))
+    // MP4 has the same fields the other way round, and calls that version 0.
+    let pre_skip = [head[10], head[11]];
+    let pre_skip = if head[8] == 0 { u16::from_be_bytes(pre_skip) } else { u16::from_le_bytes(pre_skip) };
+    Ok(OpusHead { pre_skip, plain: channels == 1 && head[16..18] == [0, 0] })
 }
 
 /// Floating-point files can hold anything.
