@@ -75,7 +75,7 @@ async fn a_full_disk_is_507_in_every_dialect_and_over_when_there_is_room() {
         (507, &json!(false), &json!("Insufficient Storage")),
         "{body}"
     );
-    assert!(body["message"].as_str().unwrap().contains("full"), "{body}");
+    assert!(body["message"].as_str().unwrap().contains("free some space"), "{body}");
     let upload = multipart(&[("to", CUSTOMER)], Some(("media", "a.pdf", &sample("a.pdf"))));
     let headers = [("x-api-key", KEY), ("content-type", "multipart/form-data; boundary=B")];
     let answer = request(address, "POST", &format!("{send}-media"), &headers, upload).await.unwrap();
@@ -85,7 +85,7 @@ async fn a_full_disk_is_507_in_every_dialect_and_over_when_there_is_room() {
     let body = json!({"api_key": KEY, "sender": OFFICE, "number": CUSTOMER, "message": "a"}).to_string();
     let mpwa = request(address, "POST", "/send-message", &[json_type], body).await.unwrap();
     assert_eq!((mpwa.status, mpwa.json()["status"].clone()), (507, json!(false)), "{mpwa:?}");
-    assert!(mpwa.json()["msg"].as_str().unwrap().contains("full"), "{mpwa:?}");
+    assert!(mpwa.json()["msg"].as_str().unwrap().contains("free some space"), "{mpwa:?}");
     let body = json!({"target": CUSTOMER, "message": "a"}).to_string();
     let fonnte = request(address, "POST", "/send", &[("authorization", KEY), json_type], body).await.unwrap();
     assert_eq!((fonnte.status, fonnte.json()["status"].clone()), (507, json!(false)), "{fonnte:?}");
@@ -93,7 +93,10 @@ async fn a_full_disk_is_507_in_every_dialect_and_over_when_there_is_room() {
     let waapi = request(address, "POST", "/api/send-message", &[("authorization", &bearer), json_type], body)
         .await
         .unwrap();
-    assert!(waapi.status == 507 && waapi.json()["error"].as_str().unwrap().contains("full"), "{waapi:?}");
+    assert!(
+        waapi.status == 507 && waapi.json()["error"].as_str().unwrap().contains("free some space"),
+        "{waapi:?}"
+    );
     let waya = call(address, "POST", "/api/send-message", json!({"number": CUSTOMER, "message": "a"})).await;
     assert_eq!((waya.status, waya.json()["success"].clone()), (507, json!(false)), "{waya:?}");
     let hook = call(address, "POST", "/api/v1/webhooks", json!({"url": "http://example.com/"})).await;

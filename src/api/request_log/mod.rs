@@ -460,6 +460,6 @@ mod tests {
         let copied = copy(&body);
         assert_eq!((&copied["a"], &copied["b"]), (&json!("(1025 bytes)"), &json!([[1, 1, 1], "kurz"])));
         assert_eq!(copied["c"].as_array().map(Vec::len), Some(MAX_ITEMS));
-        assert_eq!(short(copied, 10), json!("(458 bytes, more than the log keeps)"));
+        assert_eq!(short(copied, 10), json!("(447 bytes, more than the log keeps)"));
     }
 }

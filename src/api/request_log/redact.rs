@@ -120,11 +120,13 @@ impl Redactor {
         }
         let plain = decoded(value);
         let shown = self.text(&plain);
-        match shown == plain && !self.hides(value) {
-            true => format!("{name}={value}"),
-            false if shown == plain => format!("{name}={HIDDEN}"),
-            false => format!("{name}={}", utf8_percent_encode(&shown, NON_ALPHANUMERIC)),
+        if shown == HIDDEN || self.hides(value) && shown == plain {
+            return format!("{name}={HIDDEN}");
         }
+        if shown == plain {
+            return format!("{name}={value}");
+        }
+        format!("{name}={}", utf8_percent_encode(&shown, NON_ALPHANUMERIC))
     }
 
     /// A body, or a part of one.
@@ -184,18 +186,26 @@ impl Redactor {
 
     /// Whether a key is in the text, as it is or in any way encoded.
     fn hides(&self, text: &str) -> bool {
-        let mut form = Cow::Borrowed(text);
+        let mut forms = vec![text.to_owned()];
         for _ in 0..DECODINGS {
-            if self.shows(&form) {
+            if forms.iter().any(|form| self.shows(form)) {
                 return true;
             }
-            let next = unescaped(&decoded(&form));
-            if next == form {
+            let mut next: Vec<String> = Vec::new();
+            for form in &forms {
+                // Each by itself: a backslash may be part of the key.
+                for read in [decoded(form), unescaped(form)] {
+                    if read != *form && !next.contains(&read) {
+                        next.push(read);
+                    }
+                }
+            }
+            if next.is_empty() {
                 return false;
             }
-            form = Cow::Owned(next);
+            forms = next;
         }
-        self.shows(&form)
+        forms.iter().any(|form| self.shows(form))
     }
 
     fn shows(&self, text: &str) -> bool {
