@@ -1,16 +1,21 @@
 //! The claim and the log-in over HTTP, and the gate before everything else.
 
+use axum::Json;
 use axum::extract::{Request, State};
 use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
 use axum::http::{HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post, put};
-use axum::{Json, Router};
 use serde_json::{Map, Value, json};
+use utoipa_axum::routes;
 
 use super::{ClaimError, page};
 use crate::api::keys::KeyError;
+use crate::api::openapi::Routes;
+use crate::api::openapi::chats::Done;
+use crate::api::openapi::machines::{self, DocsText};
+use crate::api::openapi::owner::{OwnerClaim, OwnerKey, OwnerPassword};
+use crate::api::openapi::v1::DIALECT;
 use crate::api::params::{self, ParamError};
 use crate::api::v1::{Failure, caller, text};
 use crate::api::{Api, Shared, error, peer};
@@ -18,12 +23,12 @@ use crate::api::{Api, Shared, error, peer};
 /// A code and a password fit many times over.
 const MAX_BODY: usize = 16 * 1024;
 
-pub(in crate::api) fn routes() -> Router<Api> {
-    Router::new()
-        .route("/", get(front))
-        .route("/api/v1/claim", post(claim))
-        .route("/api/v1/login", post(log_in))
-        .route("/api/v1/password", put(set_password))
+pub(in crate::api) fn routes() -> Routes {
+    Routes::of(&[&DIALECT])
+        .with(routes!(claim))
+        .with(routes!(log_in))
+        .with(routes!(set_password))
+        .merge(Routes::of(&[&machines::DIALECT]).with(routes!(front)))
 }
 
 /// While the box has no owner and others can reach it, lets nothing through but the claim.
@@ -93,6 +98,19 @@ fn private(mut response: Response) -> Response {
     response
 }
 
+/// Claim the box
+///
+/// For a new box, which answers nothing else: whoever reads the code off its screen sets the password and gets the first
+/// administrator's key. A browser's form gets a page instead of JSON.
+#[utoipa::path(post, path = "/api/v1/claim", security(()), request_body(content(
+    (OwnerClaim = "application/json"), (OwnerClaim = "application/x-www-form-urlencoded"),
+)), responses(
+    (status = 200, description = "The box is yours", body = OwnerKey),
+    (status = 403, description = "The code is not the one on the screen"),
+    (status = 409, description = "The box has an owner already, or listens on itself only"),
+    (status = 429, description = "Too many wrong attempts; see `Retry-After`"),
+    (status = 503, description = "Too many people log in at this moment"),
+))]
 async fn claim(State(api): State<Api>, request: Request) -> Response {
     let (from, browser) = (peer(&request), is_form(&request));
     let claimed = async {
@@ -116,6 +134,18 @@ async fn claim(State(api): State<Api>, request: Request) -> Response {
     })
 }
 
+/// Get a key by the password
+///
+/// An administrator's key. The box keeps eight of these; the oldest goes for a new one.
+#[utoipa::path(post, path = "/api/v1/login", security(()), request_body(content(
+    (OwnerPassword = "application/json"), (OwnerPassword = "application/x-www-form-urlencoded"),
+)), responses(
+    (status = 200, description = "The key", body = OwnerKey),
+    (status = 401, description = "The password is wrong"),
+    (status = 409, description = "The box has no password"),
+    (status = 429, description = "Too many wrong attempts; see `Retry-After`"),
+    (status = 503, description = "Too many people log in at this moment"),
+))]
 async fn log_in(State(api): State<Api>, request: Request) -> Result<Response, Failure> {
     let from = peer(&request);
     let fields = fields(request).await?;
@@ -123,6 +153,12 @@ async fn log_in(State(api): State<Api>, request: Request) -> Result<Response, Fa
     Ok(private(Json(json!({"success": true, "key": key})).into_response()))
 }
 
+/// Set the password
+#[utoipa::path(put, path = "/api/v1/password", request_body = OwnerPassword, responses(
+    (status = 200, description = "It is set", body = Done),
+    (status = 403, description = "The key is no administrator's"),
+    (status = 503, description = "Too many people log in at this moment"),
+))]
 async fn set_password(State(api): State<Api>, request: Request) -> Result<Response, Failure> {
     let caller = caller(&api, &request)?;
     if !caller.admin {
@@ -136,7 +172,12 @@ async fn set_password(State(api): State<Api>, request: Request) -> Result<Respon
     Ok(Json(json!({"success": true})).into_response())
 }
 
-/// What a person sees who opens the box's address.
+/// The box's page
+///
+/// What a person sees who opens the box's address: the claim, while it has no owner.
+#[utoipa::path(get, path = "/", security(()), responses(
+    (status = 200, description = "A page", body = DocsText, content_type = "text/html"),
+))]
 async fn front(State(api): State<Api>) -> Response {
     let page = if api.claim.is_closed() {
         claim_page(&api, None)

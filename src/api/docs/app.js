@@ -208,7 +208,7 @@ function draw() {
     const blocks = calls.map((call) => callBlock(call, idOf(call)));
     sections.push(make("section", { "aria-labelledby": `dialect-${name}` },
       make("h2", { id: `dialect-${name}` }, name), make("p", { class: "about" }, inline(description)), blocks));
-    index.push(make("h2", {}, name), make("ul", {}, calls.map((call) =>
+    index.push(make("h2", {}, name), make("ul", {}, once(calls).map((call) =>
       make("li", {}, make("a", { href: `#${idOf(call)}` }, call.operation.summary || call.path)))));
   }
   byId("index").replaceChildren(...index);
@@ -228,6 +228,12 @@ function callsOf(tag) {
     }
   }
   return found;
+}
+
+// A GET that does the same as the POST of its path is not listed beside it.
+function once(calls) {
+  const same = (one, other) => one.path === other.path && one.operation.summary === other.operation.summary;
+  return calls.filter((call, at) => !calls.slice(at + 1).some((later) => same(call, later)));
 }
 
 function idOf({ operation, tag }) {

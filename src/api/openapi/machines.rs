@@ -36,6 +36,9 @@ pub(in crate::api) struct BoxReady {
     /// `ok`, or `read-only` when the disk is full or broken.
     #[schema(pattern = "^(ok|read-only)$", example = "ok")]
     store: String,
+    /// Whether the clock can be right, as a word.
+    #[schema(example = "synchronized")]
+    clock: String,
     /// Sessions by state.
     #[schema(inline)]
     counts: BoxCounts,

@@ -1,0 +1,72 @@
+//! The box's owner and its certificate as integrators see them.
+#![allow(dead_code, reason = "these types describe JSON; nothing makes one")]
+#![allow(unused_qualifications, reason = "`inline` writes them")]
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+/// Who claims the box.
+#[derive(ToSchema, Serialize)]
+pub(in crate::api) struct OwnerClaim {
+    /// The code on the box's screen.
+    #[schema(max_length = 20, example = "ABCD-2345")]
+    code: String,
+    /// The password that the box has from now on.
+    #[schema(example = "kata sandi yang panjang")]
+    password: String,
+}
+
+/// The box's password.
+#[derive(ToSchema, Serialize)]
+pub(in crate::api) struct OwnerPassword {
+    /// The password.
+    #[schema(example = "kata sandi yang panjang")]
+    password: String,
+}
+
+/// An administrator's key.
+#[derive(ToSchema, Serialize)]
+pub(in crate::api) struct OwnerKey {
+    /// Always true.
+    success: bool,
+    /// The key. Shown here only.
+    #[schema(example = "kurir_8Jd2…")]
+    key: String,
+}
+
+/// A certificate with its chain, and its private key.
+#[derive(ToSchema, Serialize)]
+pub(in crate::api) struct CertificateNew {
+    /// The certificate, then its chain, as PEM.
+    #[schema(example = "-----BEGIN CERTIFICATE-----\n…")]
+    certificate: String,
+    /// The private key as PEM.
+    #[schema(example = "-----BEGIN PRIVATE KEY-----\n…")]
+    key: String,
+}
+
+/// The certificate in use.
+#[derive(ToSchema, Serialize)]
+pub(in crate::api) struct CertificateShown {
+    /// Always true.
+    success: bool,
+    #[schema(inline)]
+    certificate: CertificateFacts,
+}
+
+/// A certificate.
+#[derive(ToSchema, Serialize)]
+struct CertificateFacts {
+    /// `self-signed`, or `uploaded`.
+    #[schema(pattern = "^(self-signed|uploaded)$", example = "self-signed")]
+    source: String,
+    /// Its fingerprint.
+    #[schema(example = "AB:CD:…")]
+    sha256: String,
+    /// From when it is valid.
+    #[schema(format = DateTime, example = "2026-11-21T08:00:00Z")]
+    not_before: String,
+    /// Until when it is valid.
+    #[schema(format = DateTime, example = "2027-11-21T08:00:00Z")]
+    not_after: String,
+}
