@@ -2,21 +2,24 @@
 
 use std::time::SystemTime;
 
+use axum::Json;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
-use axum::{Json, Router};
 use chrono::SecondsFormat;
 use serde_json::{Value, json};
+use utoipa_axum::routes;
 
+use super::openapi::Routes;
+use super::openapi::own::{OwnCertificate, OwnUpload};
+use super::openapi::v1::DIALECT;
 use super::params;
 use super::tls::{CertificateError, CertificateInfo, Certificates, MAX_PEM, Source};
 use super::v1::{Failure, caller, text};
 use super::{Api, Shared};
 
-pub(super) fn routes() -> Router<Api> {
-    Router::new().route("/api/v1/certificate", get(show).put(upload).delete(remove))
+pub(super) fn routes() -> Routes {
+    Routes::of(&[&DIALECT]).with(routes!(show, upload, remove))
 }
 
 /// The certificate as people are told of it, here and by `kurir status`.
@@ -62,12 +65,29 @@ fn certificates(api: &Shared, request: &Request) -> Result<Certificates, Failure
     })
 }
 
+/// See the HTTPS certificate
+///
+/// For an administrator's key.
+#[utoipa::path(get, path = "/api/v1/certificate", responses(
+    (status = 200, description = "The certificate in use", body = OwnCertificate),
+    (status = 403, description = "The key is not an administrator's"),
+    (status = 409, description = "HTTPS is off"),
+))]
 async fn show(State(api): State<Api>, request: Request) -> Result<Response, Failure> {
     let certificates = certificates(&api, &request)?;
     let info = certificates.info().borrow().clone();
     Ok(answer(&info))
 }
 
+/// Replace the HTTPS certificate
+///
+/// The next connection gets it. One that does not fit its key, is expired or out of order is refused, and nothing changes.
+/// For an administrator's key.
+#[utoipa::path(put, path = "/api/v1/certificate", request_body = OwnUpload, responses(
+    (status = 200, description = "It is in use", body = OwnCertificate),
+    (status = 403, description = "The key is not an administrator's"),
+    (status = 409, description = "HTTPS is off"),
+))]
 async fn upload(State(api): State<Api>, request: Request) -> Result<Response, Failure> {
     let certificates = certificates(&api, &request)?;
     let body = params::read_body(request, MAX_PEM).await?;
@@ -76,6 +96,14 @@ async fn upload(State(api): State<Api>, request: Request) -> Result<Response, Fa
     Ok(answer(&finished(stored.await)?))
 }
 
+/// Go back to the box's own certificate
+///
+/// For an administrator's key.
+#[utoipa::path(delete, path = "/api/v1/certificate", responses(
+    (status = 200, description = "The box's own certificate is in use", body = OwnCertificate),
+    (status = 403, description = "The key is not an administrator's"),
+    (status = 409, description = "HTTPS is off"),
+))]
 async fn remove(State(api): State<Api>, request: Request) -> Result<Response, Failure> {
     let certificates = certificates(&api, &request)?;
     Ok(answer(&finished(tokio::task::spawn_blocking(move || certificates.remove()).await)?))

@@ -23,7 +23,7 @@ mod routes;
 use attempts::{Attempts, Charge};
 use code::Code;
 use password::PasswordHash;
-pub(super) use routes::{gate, routes};
+pub(super) use routes::{gate, open_routes, routes};
 
 /// The owner. Key: `password`. Value: its hash and costs as JSON.
 const OWNER: TableDefinition<'static, &'static str, &'static [u8]> = TableDefinition::new("owner");

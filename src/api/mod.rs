@@ -131,6 +131,9 @@ fn routes() -> Routes {
         .merge(request_log::routes())
         .merge(panel::routes())
         .merge(v1::routes())
+        .merge(certificate::routes())
+        .merge(claim::routes())
+        .merge(claim::open_routes())
         .merge(Routes::of(&[&openapi::waapi::DIALECT, &openapi::waya::DIALECT]).with(routes!(send_message)))
 }
 
@@ -138,8 +141,6 @@ fn routes() -> Routes {
 pub fn router(api: Api) -> Router {
     routes()
         .into_router()
-        .merge(certificate::routes())
-        .merge(claim::routes())
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(axum::middleware::from_fn(access::rate_headers))

@@ -454,6 +454,41 @@ impl Tour {
         self.reader.check("GET /metrics", &answer);
     }
 
+    /// What only a box without an owner takes, and what only an administrator may.
+    async fn new_box(&self) {
+        let new = Office::open_unowned(|config| {
+            config.listen = "0.0.0.0:0".parse().unwrap();
+            config.listen_https = Some("127.0.0.1:0".parse().unwrap());
+        })
+        .await;
+        let address = std::net::SocketAddr::from(([127, 0, 0, 1], new.gateway.address().port()));
+        let call = async |operation: &str, key: &str, body: Value, status: u16| {
+            let (method, path) = operation.split_once(' ').unwrap();
+            let headers = [("x-api-key", key), ("content-type", "application/json")];
+            let answer = request(address, method, path, &headers, body.to_string()).await.unwrap();
+            assert_eq!(answer.status, status, "{operation}: {answer:?}");
+            self.reader.check(operation, &answer);
+            answer
+        };
+        call("GET /", "", Value::Null, 200).await;
+        let code = new.gateway.claim().code().borrow().clone().unwrap();
+        let password = "rahasia kantor";
+        call("POST /api/v1/claim", "", json!({"code": "AAAA-AAAA", "password": password}), 403).await;
+        let claimed = call("POST /api/v1/claim", "", json!({"code": code, "password": password}), 200).await;
+        let key = claimed.json()["key"].as_str().unwrap().to_owned();
+        call("POST /api/v1/login", "", json!({"password": "something else"}), 401).await;
+        call("POST /api/v1/login", "", json!({"password": password}), 200).await;
+        call("PUT /api/v1/password", &key, json!({"password": "short"}), 400).await;
+        call("PUT /api/v1/password", &key, json!({"password": "another one"}), 200).await;
+        let own = std::fs::read_to_string(new.config.data_dir.join("tls/self-signed.pem")).unwrap();
+        let (private, certificate) = own.split_at(own.find("-----BEGIN CERTIFICATE").unwrap());
+        call("GET /api/v1/certificate", &key, Value::Null, 200).await;
+        call("PUT /api/v1/certificate", &key, json!({"certificate": certificate, "key": private}), 200).await;
+        call("PUT /api/v1/certificate", &key, json!({"certificate": certificate, "key": "x"}), 400).await;
+        call("DELETE /api/v1/certificate", &key, Value::Null, 200).await;
+        call("GET /api/v1/certificate", "", Value::Null, 401).await;
+    }
+
     /// Every operation that needs a key, without one.
     async fn without_a_key(&self) {
         for (operation, described) in self.reader.operations() {
@@ -484,6 +519,7 @@ async fn every_route_is_described_and_answers_as_described() {
     tour.chats().await;
     tour.sessions().await;
     tour.machines().await;
+    tour.new_box().await;
     tour.without_a_key().await;
     tour.end().await;
     let unseen = tour.reader.unseen();

@@ -1,16 +1,20 @@
 //! The claim and the log-in over HTTP, and the gate before everything else.
 
+use axum::Json;
 use axum::extract::{Request, State};
 use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
 use axum::http::{HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post, put};
-use axum::{Json, Router};
 use serde_json::{Map, Value, json};
+use utoipa_axum::routes;
 
 use super::{ClaimError, page};
 use crate::api::keys::KeyError;
+use crate::api::openapi::Routes;
+use crate::api::openapi::machines::{self, DocsText};
+use crate::api::openapi::own::{OwnClaim, OwnDone, OwnKey, OwnPassword};
+use crate::api::openapi::v1::DIALECT;
 use crate::api::params::{self, ParamError};
 use crate::api::v1::{Failure, caller, text};
 use crate::api::{Api, Shared, error, peer};
@@ -18,12 +22,14 @@ use crate::api::{Api, Shared, error, peer};
 /// A code and a password fit many times over.
 const MAX_BODY: usize = 16 * 1024;
 
-pub(in crate::api) fn routes() -> Router<Api> {
-    Router::new()
-        .route("/", get(front))
-        .route("/api/v1/claim", post(claim))
-        .route("/api/v1/login", post(log_in))
-        .route("/api/v1/password", put(set_password))
+/// What needs no key.
+pub(in crate::api) fn open_routes() -> Routes {
+    Routes::of(&[&machines::DIALECT]).with(routes!(front)).with(routes!(claim)).with(routes!(log_in))
+}
+
+/// What needs an administrator's key.
+pub(in crate::api) fn routes() -> Routes {
+    Routes::of(&[&DIALECT]).with(routes!(set_password))
 }
 
 /// While the box has no owner and others can reach it, lets nothing through but the claim.
@@ -93,6 +99,19 @@ fn private(mut response: Response) -> Response {
     response
 }
 
+/// Make a new box yours
+///
+/// Sets the password and gives the first administrator's key, to whoever has the code on the box's screen. Until then a box
+/// that listens beyond itself answers nothing else.
+#[utoipa::path(post, path = "/api/v1/claim", request_body = OwnClaim, responses(
+    (status = 200, description = "The key", body = OwnKey),
+    (status = 400, description = "A field is missing, or the password is too short"),
+    (status = 403, description = "The code is not the one on the screen"),
+    (status = 409, description = "The box has an owner already, or listens on itself only"),
+    (status = 413, description = "The body is too large"),
+    (status = 429, description = "Too many wrong codes; wait for as long as `Retry-After` says"),
+    (status = 503, description = "Others are logging in at this moment"),
+))]
 async fn claim(State(api): State<Api>, request: Request) -> Response {
     let (from, browser) = (peer(&request), is_form(&request));
     let claimed = async {
@@ -116,6 +135,18 @@ async fn claim(State(api): State<Api>, request: Request) -> Response {
     })
 }
 
+/// Get another administrator's key with the password
+///
+/// The newest eight keys that were got this way are kept.
+#[utoipa::path(post, path = "/api/v1/login", request_body = OwnPassword, responses(
+    (status = 200, description = "The key", body = OwnKey),
+    (status = 400, description = "The password is missing"),
+    (status = 401, description = "The password is wrong"),
+    (status = 409, description = "No password is set"),
+    (status = 413, description = "The body is too large"),
+    (status = 429, description = "Too many wrong passwords; wait for as long as `Retry-After` says"),
+    (status = 503, description = "Others are logging in at this moment"),
+))]
 async fn log_in(State(api): State<Api>, request: Request) -> Result<Response, Failure> {
     let from = peer(&request);
     let fields = fields(request).await?;
@@ -123,6 +154,14 @@ async fn log_in(State(api): State<Api>, request: Request) -> Result<Response, Fa
     Ok(private(Json(json!({"success": true, "key": key})).into_response()))
 }
 
+/// Set or change the password
+///
+/// For an administrator's key.
+#[utoipa::path(put, path = "/api/v1/password", request_body = OwnPassword, responses(
+    (status = 200, description = "It is set", body = OwnDone),
+    (status = 403, description = "The key is not an administrator's"),
+    (status = 503, description = "Others are logging in at this moment"),
+))]
 async fn set_password(State(api): State<Api>, request: Request) -> Result<Response, Failure> {
     let caller = caller(&api, &request)?;
     if !caller.admin {
@@ -136,7 +175,12 @@ async fn set_password(State(api): State<Api>, request: Request) -> Result<Respon
     Ok(Json(json!({"success": true})).into_response())
 }
 
-/// What a person sees who opens the box's address.
+/// The box's page
+///
+/// For a person who opens the box's address: a form for the code while the box has no owner.
+#[utoipa::path(get, path = "/", responses(
+    (status = 200, description = "The page", body = DocsText, content_type = "text/html"),
+))]
 async fn front(State(api): State<Api>) -> Response {
     let page = if api.claim.is_closed() {
         claim_page(&api, None)

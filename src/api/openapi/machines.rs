@@ -34,6 +34,9 @@ pub(in crate::api) struct BoxReady {
     /// `ok`, or `read-only` when the disk is full or broken.
     #[schema(pattern = "^(ok|read-only)$", example = "ok")]
     store: String,
+    /// `set`, `not set` (sessions wait for a time server), or `doubtful` (none has answered, and they dial all the same).
+    #[schema(pattern = "^(set|not set|doubtful)$", example = "set")]
+    clock: String,
     /// Sessions by state.
     #[schema(inline)]
     counts: BoxCounts,

@@ -21,6 +21,7 @@ mod document;
 pub(super) mod fonnte;
 pub(super) mod machines;
 pub(super) mod mpwa;
+pub(super) mod own;
 pub(super) mod requests;
 pub(super) mod sessions;
 pub(super) mod v1;
