@@ -112,7 +112,7 @@ async fn participants_come_go_and_become_admins_and_each_has_its_own_answer() {
     );
     let lid = format!("{}@lid", whatsapp_sim::lid_of(OTHER));
     let promoted = desk.ok("POST", &path, 200, change("promote", json!([lid]))).await;
-    assert_eq!(results(&promoted), [ok.clone()]);
+    assert_eq!(results(&promoted), std::slice::from_ref(&ok));
     assert_eq!(desk.office.sim.group(&id).unwrap().members.get(OTHER), Some(&true));
     desk.ok("POST", &path, 200, change("demote", json!([OTHER]))).await;
     assert_eq!(desk.office.sim.group(&id).unwrap().members.get(OTHER), Some(&false));

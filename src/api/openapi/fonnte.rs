@@ -257,7 +257,7 @@ pub(in crate::api) enum FonntePaired {
 
 /// A QR code.
 #[derive(ToSchema, Serialize)]
-struct FonnteQr {
+pub(in crate::api) struct FonnteQr {
     /// Always true.
     status: bool,
     /// A PNG as Base64, without `data:` before it. A code lasts about 20 s; ask again for the next.
@@ -267,7 +267,7 @@ struct FonnteQr {
 
 /// A pairing code.
 #[derive(ToSchema, Serialize)]
-struct FonnteCode {
+pub(in crate::api) struct FonnteCode {
     /// Always true.
     status: bool,
     /// To be typed on the phone, under *Linked devices*, *Link with phone number instead*.
@@ -277,7 +277,7 @@ struct FonnteCode {
 
 /// The device is connected already.
 #[derive(ToSchema, Serialize)]
-struct FonnteRefusal {
+pub(in crate::api) struct FonnteRefusal {
     /// Always false.
     #[schema(example = false)]
     status: bool,

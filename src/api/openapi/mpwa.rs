@@ -31,7 +31,7 @@ fn example(status: StatusCode, about: &str) -> Value {
 
 /// What this dialect answers when something is wrong.
 #[derive(ToSchema, Serialize)]
-struct MpwaError {
+pub(in crate::api) struct MpwaError {
     /// Always false.
     status: bool,
     /// What is wrong, and what to do.
@@ -323,7 +323,7 @@ pub(in crate::api) enum MpwaQr {
 
 /// A QR code to scan.
 #[derive(ToSchema, Serialize)]
-struct MpwaQrCode {
+pub(in crate::api) struct MpwaQrCode {
     /// Always `qrcode`.
     #[schema(pattern = "^qrcode$", example = "qrcode")]
     status: String,
@@ -336,7 +336,7 @@ struct MpwaQrCode {
 
 /// There is no code yet.
 #[derive(ToSchema, Serialize)]
-struct MpwaQrProcessing {
+pub(in crate::api) struct MpwaQrProcessing {
     /// Always `processing`.
     #[schema(pattern = "^processing$", example = "processing")]
     status: String,

@@ -355,6 +355,7 @@ pub(in crate::api) struct LinkSignature {
 /// What a `data:` line of the stream holds.
 #[derive(ToSchema, Serialize)]
 #[serde(untagged)]
+#[expect(clippy::large_enum_variant, reason = "only its schema is used")]
 pub(in crate::api) enum EventLine {
     Event(Event),
     Gap(EventGap),
@@ -367,7 +368,7 @@ pub(in crate::api) struct EventFile(String);
 
 /// Something that happened: what each `data:` line of the stream holds, and what a webhook in the format `kurir` is sent.
 #[derive(ToSchema, Serialize)]
-struct Event {
+pub(in crate::api) struct Event {
     /// Stays the same when the same thing is delivered again.
     #[schema(example = "b6d0c1e2f3a4b5c6d7e8f90a1b2c3d4e")]
     id: String,
@@ -406,6 +407,7 @@ struct Event {
 /// What happened, by `type`.
 #[derive(ToSchema, Serialize)]
 #[serde(untagged)]
+#[expect(clippy::large_enum_variant, reason = "only its schema is used")]
 enum EventData {
     Message(inbox::Message),
     Receipt(inbox::Receipt),
@@ -417,7 +419,7 @@ enum EventData {
 
 /// Events were missed: the reader was further behind than the journal reaches.
 #[derive(ToSchema, Serialize)]
-struct EventGap {
+pub(in crate::api) struct EventGap {
     /// Always `gap`.
     #[schema(pattern = "^gap$", example = "gap")]
     r#type: String,
