@@ -246,7 +246,8 @@ impl Panel {
             return;
         }
         let round = pages::rotation(&self.view);
-        if let Some(next) = pages::after(&round, &self.page) {
+        // A page that is alone keeps its time, so that a second one comes at once.
+        if let Some(next) = pages::after(&round, &self.page).filter(|next| *next != self.page) {
             self.go(next, now);
         }
     }
