@@ -11,7 +11,7 @@ use tokio::sync::OnceCell;
 use ureq::http::{Uri, header};
 
 use super::fetch::{self, FetchError, FetchPolicy, is_page};
-use super::{Spool, url};
+use super::{Spool, Thumbnail, picture, url};
 
 /// The longest that a message waits for its preview.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -21,14 +21,12 @@ const TOTAL: Duration = Duration::from_millis(2_500);
 const MAX_PAGE: u64 = 512 * 1024;
 /// Largest picture that is looked at, in bytes.
 const MAX_PICTURE: u64 = 2 * 1024 * 1024;
-/// Largest thumbnail: it travels inside the message.
-const MAX_THUMBNAIL: u64 = 24 * 1024;
 /// Longest title and description, in characters; apps show one and three lines.
 const MAX_TITLE: usize = 200;
 const MAX_DESCRIPTION: usize = 400;
 /// Longest link, in bytes.
 const MAX_LINK: usize = 2_048;
-/// Previews remembered: at most 1.5 MB.
+/// Previews remembered: at most 0.8 MB.
 const MOST: usize = 64;
 /// How long a preview is remembered, and how long that there is none.
 const FRESH: Duration = Duration::from_secs(3600);
@@ -43,8 +41,8 @@ pub struct Preview {
     pub title: String,
     /// What the page says of itself.
     pub description: Option<String>,
-    /// A small JPEG.
-    pub thumbnail: Option<Vec<u8>>,
+    /// The page's picture.
+    pub thumbnail: Option<Thumbnail>,
 }
 
 struct Known {
@@ -143,9 +141,9 @@ impl Previews {
         Ok(Some(Preview { link: link.to_owned(), title, description, thumbnail }))
     }
 
-    /// The page's picture, where it can be had and is small enough to travel in the message.
-    async fn thumbnail(&self, base: &Uri, picture: &str) -> Option<Vec<u8>> {
-        let link = url::join(base, picture).ok()?.to_string();
+    /// The page's picture, small, where it can be had.
+    async fn thumbnail(&self, base: &Uri, link: &str) -> Option<Thumbnail> {
+        let link = url::join(base, link).ok()?.to_string();
         let mut policy = self.policy.clone();
         policy.max_bytes = MAX_PICTURE;
         let file = match fetch::fetch(&link, &policy, &self.spool).await {
@@ -155,10 +153,7 @@ impl Previews {
                 return None;
             }
         };
-        if file.mime != "image/jpeg" || file.size > MAX_THUMBNAIL {
-            return None;
-        }
-        tokio::task::spawn_blocking(move || std::fs::read(&file.file).ok()).await.ok().flatten()
+        picture::thumbnail(file.file.to_path_buf(), &self.spool).await
     }
 }
 

@@ -153,16 +153,16 @@ async fn pages() -> (std::net::SocketAddr, Arc<AtomicUsize>) {
         count.fetch_add(1, Ordering::Relaxed);
         async {
             let html = "<html><head><title>bukan</title><meta property='og:title' content='Kopi &amp; Teh'>
-                <meta property='og:description' content='Biji pilihan'><meta property='og:image' content='/k.jpg'>
+                <meta property='og:description' content='Biji pilihan'><meta property='og:image' content='/k.png'>
                 </head><body></body></html>";
             ([(CONTENT_TYPE, "text/html; charset=utf-8")], html)
         }
     };
-    let picture = || async { ([(CONTENT_TYPE, "image/jpeg")], sample("k.jpg")) };
+    let picture = || async { ([(CONTENT_TYPE, "image/png")], sample("k.png")) };
     let never = || async { std::future::pending::<()>().await };
     let router = Router::new()
         .route("/kopi", get(page))
-        .route("/k.jpg", get(picture))
+        .route("/k.png", get(picture))
         .route("/lambat", get(never))
         .route("/kosong", get(|| async { ([(CONTENT_TYPE, "text/html")], "<p>tanpa judul") }));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -184,6 +184,7 @@ async fn a_link_gets_its_preview_and_a_bad_page_fails_nothing() {
         assert_eq!(preview.link, link, "as it stands in the text");
         assert_eq!(preview.title.as_deref(), Some("Kopi & Teh"));
         assert_eq!(preview.description.as_deref(), Some("Biji pilihan"));
+        assert!(preview.thumbnail.is_some_and(|bytes| bytes > 100), "{preview:?}");
         assert_eq!(shown.text, Some(format!("Baru: {link}.")));
     }
     assert_eq!(asked.load(Ordering::Relaxed), 1, "remembered");
