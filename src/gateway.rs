@@ -42,7 +42,9 @@ const ORDERS: usize = 8;
 
 /// What the parts keep in the data folder, and what erasing removes from it: keys first, then people's files, and last
 /// what others use to find a running gateway. Whatever else lies there is somebody else's.
-const KEPT: &[&str] = &["kurir.toml", "kurir.redb", "received", "media", "spool", "control.sock"];
+/// `update.json` stays: which version is installed is no secret, and a trial under way needs it.
+const KEPT: &[&str] =
+    &["kurir.toml", "kurir.redb", "tls", "received", "media", "spool", "box-id", "clock", "control.sock"];
 
 /// The session of a box that has none, when a button or a first start asks for one.
 pub const FIRST_SESSION: FirstSession = FirstSession { name: "Kurir", account: keys::DEFAULT_ACCOUNT };
