@@ -489,7 +489,7 @@ impl Tour {
             if ways.iter().any(|way| way.as_object().unwrap().is_empty()) {
                 continue;
             }
-            let path = operation.split(' ').nth(1).unwrap().replace('{', "").replace('}', "");
+            let path = operation.split(' ').nth(1).unwrap().replace(['{', '}'], "");
             // Dialect `mpwa` has no other status for it.
             let status = if described["responses"].get("401").is_some() { 401 } else { 400 };
             self.reader.call(&operation, &path, Key::None, Sends::Nothing, status).await;

@@ -90,7 +90,7 @@ impl Tour {
             let (method, path) = name.split_once(' ').unwrap();
             let Some(shape) = path.strip_prefix("/api/v1/sessions/{id}") else { continue };
             if operation["responses"].get("403").is_some() && operation["responses"].get("404").is_some() {
-                self.not_ours(&stranger, method, shape, &shape.replace('{', "").replace('}', "")).await;
+                self.not_ours(&stranger, method, shape, &shape.replace(['{', '}'], "")).await;
             }
         }
     }

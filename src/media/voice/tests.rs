@@ -1,5 +1,6 @@
 use std::f64::consts::PI;
 use std::fs;
+use std::io::{Cursor, Seek, Write};
 
 use ogg::PacketReader;
 use proptest::prelude::*;
@@ -67,10 +68,9 @@ fn made_within(file: &[u8], name: &str, longest: Duration) -> Result<Fetched, Vo
         Err(_) => assert_eq!(spool.used(), 0),
     }
     // The folder goes with this function, the file is open by then.
-    made.map(|made| {
+    made.inspect(|made| {
         let bytes = fs::read(&made.file).unwrap();
         READ.with(|read| *read.borrow_mut() = bytes);
-        made
     })
 }
 
@@ -87,7 +87,7 @@ struct Heard {
 /// What a phone plays of the last note.
 fn heard() -> Heard {
     let bytes = READ.with(|read| read.borrow().clone());
-    let mut reader = PacketReader::new(std::io::Cursor::new(bytes));
+    let mut reader = PacketReader::new(Cursor::new(bytes));
     let head = reader.read_packet().unwrap().unwrap().data;
     assert_eq!((&head[..10], head.len()), (b"OpusHead\x01\x01".as_slice(), 19));
     let pre_skip = usize::from(u16::from_le_bytes([head[10], head[11]]));
@@ -175,7 +175,7 @@ fn every_kind_of_wav_becomes_a_note() {
 #[test]
 fn opus_of_one_channel_keeps_its_packets_and_other_opus_does_not() {
     let packets_of = |file: &[u8]| {
-        let mut reader = PacketReader::new(std::io::Cursor::new(file.to_vec()));
+        let mut reader = PacketReader::new(Cursor::new(file.to_vec()));
         let packets = std::iter::from_fn(|| reader.read_packet().unwrap().map(|packet| packet.data));
         packets.skip(2).collect::<Vec<_>>()
     };
@@ -281,10 +281,10 @@ async fn a_conversion_that_nobody_waits_for_gives_its_place_and_its_room_back() 
 fn headers_tell_the_length() {
     for (name, bytes, seconds) in FIXTURES {
         let mut file = tempfile::tempfile().unwrap();
-        std::io::Write::write_all(&mut file, bytes).unwrap();
-        std::io::Seek::rewind(&mut file).unwrap();
+        Write::write_all(&mut file, bytes).unwrap();
+        Seek::rewind(&mut file).unwrap();
         let sniffed = super::super::sniff(&mut file).unwrap();
-        std::io::Seek::rewind(&mut file).unwrap();
+        Seek::rewind(&mut file).unwrap();
         let told = super::seconds(file, sniffed.mime);
         assert!(told.is_none_or(|told| told == *seconds), "{name}: {told:?}");
         if !name.ends_with("aac") {
