@@ -188,9 +188,10 @@ async fn a_person_with_two_buttons_and_a_phone_pairs_unlinks_and_erases() {
     ];
     let folder = office.folder.path();
     let mut found = Vec::new();
-    // The key is written in hexadecimal or in bytes; what is looked for below is what is found here.
+    // Keys are written as bytes, in hexadecimal or as a list of numbers; what is looked for below is what is found here.
     for (what, bytes) in secrets {
-        let spellings = [bytes.clone(), hex::encode(&bytes).into_bytes()];
+        let numbers = bytes.iter().map(u8::to_string).collect::<Vec<_>>().join(",");
+        let spellings = [bytes.clone(), hex::encode(&bytes).into_bytes(), numbers.into_bytes()];
         let spelling = spellings.into_iter().find(|bytes| !holding(folder, bytes).is_empty());
         found.push((
             what,

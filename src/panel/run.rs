@@ -254,7 +254,10 @@ pub async fn run(
                             lamp.off();
                             drop(wanted);
                             // Its end is bounded by the driver's own limit.
-                            if let Err(e) = display.await {
+                            // At a shutdown the runtime may have taken it first.
+                            if let Err(e) = display.await
+                                && !e.is_cancelled()
+                            {
                                 log::error!("panel: the display's task ended badly: {e}");
                             }
                         } else {

@@ -15,6 +15,7 @@ use std::borrow::Cow;
 use std::fs::File;
 use std::io::{self, BufWriter};
 use std::panic::catch_unwind;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use base64::Engine;
@@ -137,7 +138,9 @@ fn convert(file: Fetched, spool: &Spool, watch: &Watch, longest: Duration) -> Re
     let (writer, note) = encode(sound, writer, watch, longest)?;
     let mut made = writer.finish(None)?;
     made.mime = MIME;
-    made.rename(&file.filename);
+    let stem = Path::new(&file.filename).file_stem();
+    let stem = stem.and_then(|stem| stem.to_str()).unwrap_or("voice");
+    made.rename(&format!("{stem}.ogg"));
     made.seconds = Some(note.seconds);
     made.waveform = Some(note.waveform);
     Ok(made)
