@@ -89,3 +89,17 @@ pip_need() {
   say "installing $*"
   "$tools/venv/bin/pip" install --quiet "$@" >&2
 }
+
+# fresh_root ARCH TAR FOLDER: a Debian 13 root with systemd; the tar is KURIR_ROOT_TAR where that is set, and made once.
+fresh_root() {
+  local tar=${KURIR_ROOT_TAR:-$2} from=$SECONDS
+  if ! [ -s "$tar" ]; then
+    mmdebstrap --quiet --architectures="$1" --variant=apt --include=systemd,udev,passwd \
+      --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-include=/usr/share/doc/kurir/*' \
+      trixie "$tar.new.tar" http://deb.debian.org/debian
+    mv "$tar.new.tar" "$tar"
+    say "the root took $((SECONDS - from)) s"
+  fi
+  mkdir -p "$3"
+  tar -xpf "$tar" -C "$3"
+}
