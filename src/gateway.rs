@@ -19,6 +19,7 @@ use crate::outbox::{self, Outbox, OutboxSettings};
 use crate::session::registry::RegistryError;
 use crate::session::{self, ClientSetup, Received, ReceivedError, Registry, WhatsAppHttp};
 use crate::store::{OpenError, Store, StoreError, StoreOptions};
+use crate::watchdog::Watchdog;
 use crate::webhook::{self, WebhookSettings, Webhooks};
 
 /// Receipts that may wait for the store.
@@ -207,6 +208,17 @@ impl Gateway {
     /// The API without the accept loop before it.
     pub fn router(&self) -> axum::Router {
         api::router(Arc::clone(&self.api))
+    }
+
+    /// What shows that every part makes progress.
+    pub fn watchdog(&self) -> Watchdog {
+        let tasks = self.tasks.iter().map(|(name, task)| (*name, task.abort_handle())).collect();
+        Watchdog::new(self.api.store.clone(), self.api.registry.clone(), tasks)
+    }
+
+    /// The store.
+    pub fn store(&self) -> &Store {
+        &self.api.store
     }
 
     /// The sessions.

@@ -4,15 +4,18 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use kurir::api::control::{self, NewKey};
 use kurir::api::keys::{DEFAULT_ACCOUNT, KeyRules, Keys};
 use kurir::api::qr;
 use kurir::config::Config;
 use kurir::gateway::{self, Gateway};
+use kurir::notify::ServiceManager;
 use kurir::session::{Session, Status};
 use kurir::store::{OpenError, Store};
 use serde_json::Value;
+
+mod package_files;
 
 const VERSION: &str = if cfg!(feature = "sim") {
     concat!(
@@ -45,6 +48,12 @@ enum Command {
     Key(KeyCommand),
     /// Print the state of the running gateway.
     Status,
+    /// Write what a package holds beside the program: manual page, shell completions, configuration file.
+    #[command(hide = true)]
+    PackageFiles {
+        /// The folder, made if it is missing.
+        folder: PathBuf,
+    },
 }
 
 #[derive(Subcommand)]
@@ -117,6 +126,9 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
         print!("{}", config.to_commented_toml());
         return Ok(());
     }
+    if let Command::PackageFiles { folder } = &arguments.command {
+        return package_files::write(Arguments::command(), folder);
+    }
     kurir::log::init(&config.log);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(std::thread::available_parallelism().map_or(2, |n| n.get().clamp(2, 4)))
@@ -129,13 +141,14 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
             Command::Serve => serve(&config).await,
             Command::Key(command) => key(&config, command).await,
             Command::Status => status(&config).await,
-            Command::Config => Ok(()),
+            Command::Config | Command::PackageFiles { .. } => Ok(()),
         }
     })
 }
 
 async fn serve(config: &Config) -> anyhow::Result<()> {
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+    let manager = ServiceManager::from_env(|name| std::env::var_os(name))?;
     let gateway = Gateway::start(config).await?;
     if gateway.registry().list().is_empty() {
         gateway.registry().create("Kurir", DEFAULT_ACCOUNT).await?;
@@ -147,10 +160,20 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
     for session in gateway.registry().list() {
         tokio::spawn(show_pairing(session));
     }
+    let watchdog = gateway.watchdog();
+    manager.ready(&watchdog.status());
+    let watched = async {
+        watchdog.run(&manager).await;
+        std::future::pending::<()>().await
+    };
     tokio::select! {
         _ = terminate.recv() => {}
         _ = tokio::signal::ctrl_c() => {}
+        () = watched => {}
     }
+    manager.stopping();
+    // It holds the store and the sessions.
+    drop(watchdog);
     println!("Stopping.");
     gateway.shutdown().await;
     Ok(())
