@@ -1,8 +1,10 @@
 //! `cargo bench --bench gateway`: the gateway as its own release process, with WhatsApp's place taken by `whatsapp-sim`
 //! in this one, and what it costs. Prints one table; docs/performance.md explains it.
 //!
-//! `cargo bench --bench gateway -- start load slow memory` names the parts to run; without names, all of them.
+//! `cargo bench --bench gateway -- start load slow memory files` names the parts to run; without names, all of them.
 
+#[path = "gateway/files.rs"]
+mod files;
 #[path = "gateway/load.rs"]
 mod load;
 #[path = "gateway/process.rs"]
@@ -86,6 +88,9 @@ fn main() -> anyhow::Result<()> {
         }
         if wanted("memory") {
             memory(&sim, &mut table).await?;
+        }
+        if wanted("files") {
+            large_files(&sim, &mut table).await?;
         }
         anyhow::Ok(())
     })?;
@@ -231,4 +236,26 @@ async fn memory(sim: &Sim, table: &mut Table) -> anyhow::Result<()> {
         "1 MB",
     );
     Ok(())
+}
+
+async fn large_files(sim: &Sim, table: &mut Table) -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let gateway = Gateway::start(folder.path(), &sim.ws_url(), Duration::ZERO).await?;
+    let session = load::pair_first(&gateway, sim).await?;
+    for sent in files::send_all(&gateway, sim, &session).await? {
+        let mb = |kib: u64| kib as f64 * 1024.0 / 1e6;
+        let (before, peak) = sent.memory;
+        table.row(
+            format!("memory, {} MB by {:?}", files::SIZES[1] / 1_000_000, sent.way),
+            format!(
+                "{:.1} MB more than {:.1}; answer after {:.1} s, on the phone after {:.1} s",
+                mb(peak.saturating_sub(before)),
+                mb(before),
+                sent.times.0.as_secs_f64(),
+                sent.times.1.as_secs_f64()
+            ),
+            "8 MB",
+        );
+    }
+    gateway.stop().await
 }

@@ -7,9 +7,12 @@
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use crate::clock::built;
 use crate::media::Cidr;
+use crate::panel::Language;
+use crate::update::board::SlotPaths;
 use settings::SETTINGS;
 
 mod settings;
@@ -26,6 +29,20 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// Address of the HTTP API.
     pub listen: SocketAddr,
+    /// Address of the API over HTTPS; `None`: no HTTPS.
+    pub listen_https: Option<SocketAddr>,
+    /// What the box is called; `None`: `kurir-` and four digits of its hardware address.
+    pub host_name: Option<String>,
+    /// Whether the host name is announced by multicast DNS.
+    pub mdns: bool,
+    /// The first slot's partitions; empty: this box has no slots.
+    pub update_slot_a: SlotPaths,
+    /// The second slot's partitions.
+    pub update_slot_b: SlotPaths,
+    /// The firmware's file that says which slot starts.
+    pub update_autoboot: Option<PathBuf>,
+    /// The file with the key that updates are checked with.
+    pub update_key: Option<PathBuf>,
     /// Log filter, in `env_logger`'s syntax.
     pub log: String,
     /// A preset administrator key. Kept out of the store and out of every print-out.
@@ -78,12 +95,24 @@ pub struct Config {
     pub received_media_bytes: u64,
     /// The first pause after a webhook failed; it doubles from there.
     pub webhook_retry: Duration,
+    /// Requests that the request log keeps; 0: there is none.
+    pub request_log_rows: u64,
+    /// Bytes that the request log keeps.
+    pub request_log_bytes: u64,
+    /// Days for which the request log keeps a request.
+    pub request_log_days: u32,
+    /// Bytes of one body that the request log keeps; 0: no bodies.
+    pub request_log_body: usize,
     /// HTTP connections at once.
     pub max_connections: usize,
     /// HTTP connections at once from one address.
     pub max_connections_per_address: usize,
     /// Bytes that the media of queued messages may take on disk.
     pub media_quota: u64,
+    /// The front panel: `auto`, a profile's name, or a file.
+    pub board: String,
+    /// Language of the front panel.
+    pub panel_language: Language,
     /// Where to connect instead of WhatsApp (Cargo feature `sim` only).
     pub whatsapp_url: Option<String>,
     /// Delay added to each sync of the store (Cargo feature `sim` only): an SD card, for the benchmark.
@@ -105,6 +134,12 @@ pub struct Limits {
     pub http_head: Duration,
     /// Longest silence within the body of an HTTP request.
     pub http_body: Duration,
+    /// No time before this can be right.
+    pub clock_earliest: SystemTime,
+    /// How long sessions wait for a time server.
+    pub clock_patience: Duration,
+    /// How long an event is offered to a webhook's receiver before it goes to the dead letters.
+    pub webhook_give_up: Duration,
 }
 
 impl Default for Limits {
@@ -115,6 +150,9 @@ impl Default for Limits {
             fetch_stall: Duration::from_secs(20),
             http_head: Duration::from_secs(10),
             http_body: Duration::from_secs(10),
+            clock_earliest: built(),
+            clock_patience: Duration::from_secs(300),
+            webhook_give_up: Duration::from_secs(24 * 3600),
         }
     }
 }
@@ -167,6 +205,13 @@ impl Default for Config {
         let mut config = Config {
             data_dir: PathBuf::new(),
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            listen_https: None,
+            host_name: None,
+            mdns: false,
+            update_slot_a: SlotPaths::default(),
+            update_slot_b: SlotPaths::default(),
+            update_autoboot: None,
+            update_key: None,
             log: String::new(),
             admin_key: None,
             allow_private_fetch: Vec::new(),
@@ -192,10 +237,16 @@ impl Default for Config {
             journal_days: 0,
             received_media_days: 0,
             received_media_bytes: 0,
+            request_log_rows: 0,
+            request_log_bytes: 0,
+            request_log_days: 0,
+            request_log_body: 0,
             webhook_retry: Duration::ZERO,
             max_connections: 0,
             max_connections_per_address: 0,
             media_quota: 0,
+            board: String::new(),
+            panel_language: Language::default(),
             whatsapp_url: None,
             sync_delay: Duration::ZERO,
             limits: Limits::default(),

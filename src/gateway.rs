@@ -6,18 +6,28 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
-use crate::api::serve::ServeLimits;
-use crate::api::{self, ApiSettings, control, keys, keys::Keys, limits};
+use crate::api::claim::{self, Claim};
+use crate::api::request_log::{self, RequestLog, RequestLogSettings};
+use crate::api::serve::{Places, ServeLimits};
+use crate::api::tls::{CertificateError, Certificates};
+use crate::api::{self, ApiSettings, Place, control, keys, keys::Keys, limits};
+use crate::clock::{Clock, ClockState};
 use crate::config::Config;
 use crate::inbox::{self, Inbox, InboxSettings};
-use crate::media::{FetchPolicy, Spool, SpoolError};
+use crate::lan::{self, Addresses, Announcement, Mdns};
+use crate::media::{FetchPolicy, Previews, Spool, SpoolError};
 use crate::outbox::{self, Outbox, OutboxSettings};
+use crate::panel::run::{FirstSession, Parts, Shown};
+use crate::panel::watch::Facts;
+use crate::panel::{self, Stage, View};
 use crate::session::registry::RegistryError;
 use crate::session::{self, ClientSetup, Received, ReceivedError, Registry, WhatsAppHttp};
+use crate::store::erase::{self, EraseError, Erasure};
 use crate::store::{OpenError, Store, StoreError, StoreOptions};
 use crate::watchdog::Watchdog;
 use crate::webhook::{self, WebhookSettings, Webhooks};
@@ -26,6 +36,17 @@ use crate::webhook::{self, WebhookSettings, Webhooks};
 const RECEIPTS: usize = 4096;
 /// How long the parts get to close at shutdown.
 const SHUTDOWN: Duration = Duration::from_secs(20);
+/// How long WhatsApp gets to unlink the devices before everything is erased.
+const UNLINK: Duration = Duration::from_secs(20);
+/// What the buttons may order before the first order is carried out.
+const ORDERS: usize = 8;
+
+/// What the parts keep in the data folder, and what erasing removes from it: keys first, then people's files, and last
+/// what others use to find a running gateway. Whatever else lies there is somebody else's.
+const KEPT: &[&str] = &["kurir.toml", "kurir.redb", "received", "media", "spool", "control.sock"];
+
+/// The session of a box that has none, when a button or a first start asks for one.
+pub const FIRST_SESSION: FirstSession = FirstSession { name: "Kurir", account: keys::DEFAULT_ACCOUNT };
 
 /// Why the gateway did not start.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +59,9 @@ pub enum StartError {
         /// Why.
         source: std::io::Error,
     },
+    /// Everything was to be erased before the restart, and cannot be.
+    #[error(transparent)]
+    Erase(#[from] EraseError),
     /// The store could not be opened.
     #[error(transparent)]
     Store(#[from] OpenError),
@@ -53,68 +77,216 @@ pub enum StartError {
     /// The folder of received files could not be used.
     #[error(transparent)]
     Received(#[from] ReceivedError),
+    /// There is no certificate for HTTPS.
+    #[error("HTTPS: {0}")]
+    Certificate(#[from] CertificateError),
+    /// HTTPS cannot be set up.
+    #[error("HTTPS: {0}")]
+    Tls(#[from] tokio_rustls::rustls::Error),
     /// The control socket could not be made.
     #[error(transparent)]
     Control(#[from] control::ControlError),
     /// The port could not be bound.
     #[error(
-        "cannot listen on {address}: {source}; is another program using the port? KURIR_LISTEN chooses another"
+        "cannot listen on {address}: {source}; is another program using the port? {setting} chooses another"
     )]
     Listen {
+        /// The setting that chose it.
+        setting: &'static str,
         /// The address.
         address: SocketAddr,
         /// Why.
         source: std::io::Error,
-    },
-    /// The API would be open to the network, and nobody has a key.
-    #[error(
-        "listening on {address} needs an API key first: run `kurir key new --name NAME --admin`, or listen on 127.0.0.1"
-    )]
-    NoKey {
-        /// The address.
-        address: SocketAddr,
     },
 }
 
 /// A running gateway.
 pub struct Gateway {
     address: SocketAddr,
+    https_address: Option<SocketAddr>,
     api: api::Api,
     stop: watch::Sender<bool>,
     tasks: Vec<(&'static str, JoinHandle<()>)>,
+    panel: Panel,
+    facts: watch::Sender<Facts>,
+    data_dir: PathBuf,
+}
+
+/// The panel's tasks. It runs before and after everything else.
+struct Panel {
+    view: watch::Sender<View>,
+    shown: watch::Receiver<Shown>,
+    run: JoinHandle<()>,
+    takes_terminal: bool,
+    /// What reads the parts, and what carries out orders on them.
+    beside: Vec<JoinHandle<()>>,
+}
+
+impl Panel {
+    fn start(config: &Config, parts: Parts, orders: mpsc::Sender<panel::Action>) -> Panel {
+        let (view, views) = watch::channel(panel::watch::starting(config.panel_language));
+        let (show, shown) = watch::channel(panel::run::nothing(&parts));
+        let takes_terminal = parts.takes_terminal();
+        let run = tokio::spawn(panel::run::run(parts, views, show, orders));
+        Panel { view, shown, run, takes_terminal, beside: Vec::new() }
+    }
+
+    /// Nothing else is shown from now on.
+    fn stop_watching(&mut self) {
+        for task in self.beside.drain(..) {
+            task.abort();
+        }
+    }
+
+    fn erasing(&mut self) {
+        self.stop_watching();
+        self.view.send_modify(|view| view.stage = Stage::Erasing);
+    }
+
+    /// Ends with the display off, or as it is while everything is erased.
+    async fn close(mut self) {
+        self.stop_watching();
+        drop(self.view);
+        if let Err(e) = self.run.await {
+            log::error!("panel: ended badly: {e}");
+        }
+    }
 }
 
 /// How the store is opened: by the gateway, and by commands that run without one.
 pub fn store_options(config: &Config) -> StoreOptions {
-    let tables =
-        [session::TABLES, inbox::TABLES, outbox::TABLES, keys::TABLES, limits::TABLES, webhook::TABLES]
-            .concat();
+    let tables = [
+        session::TABLES,
+        inbox::TABLES,
+        outbox::TABLES,
+        keys::TABLES,
+        claim::TABLES,
+        limits::TABLES,
+        webhook::TABLES,
+        request_log::TABLES,
+    ]
+    .concat();
     StoreOptions { sync_delay: config.sync_delay, tables, ..StoreOptions::default() }
 }
 
-/// Makes the data folder, readable for its owner only.
+/// Makes the data folder, readable for its owner only, and finishes an erasure that a crash interrupted.
 pub fn create_data_dir(config: &Config) -> Result<(), StartError> {
     std::fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)
         .create(&config.data_dir)
-        .map_err(|source| StartError::DataDir { path: config.data_dir.clone(), source })
+        .map_err(|source| StartError::DataDir { path: config.data_dir.clone(), source })?;
+    erase::resume(&config.data_dir, KEPT)?;
+    Ok(())
+}
+
+/// Erases what a gateway that does not run has kept.
+///
+/// # Errors
+/// What could not be erased; the next start tries again.
+pub fn erase_data_dir(config: &Config) -> Result<(), EraseError> {
+    Erasure::begin(&config.data_dir)?.finish(KEPT)
+}
+
+async fn listen(wanted: SocketAddr, setting: &'static str) -> Result<(TcpListener, SocketAddr), StartError> {
+    let error = |source| StartError::Listen { setting, address: wanted, source };
+    let listener = TcpListener::bind(wanted).await.map_err(error)?;
+    let address = listener.local_addr().map_err(error)?;
+    Ok((listener, address))
+}
+
+/// What is announced to the network: nothing, if nobody there could connect.
+fn announcement(
+    config: &Config,
+    host: &str,
+    http: SocketAddr,
+    https: Option<SocketAddr>,
+) -> Option<Announcement> {
+    if !config.mdns || http.ip().is_loopback() {
+        return None;
+    }
+    let https = https.filter(|address| !address.ip().is_loopback()).map(|address| address.port());
+    let address = Some(http.ip()).filter(|address| !address.is_unspecified());
+    Some(Announcement { host: host.to_owned(), http: http.port(), https, address, loopback: false })
+}
+
+/// Keeps what only the claim, the certificate and the clock know on the panel, until `stop` becomes true.
+async fn tell_panel(
+    facts: watch::Sender<Facts>,
+    mut code: watch::Receiver<Option<String>>,
+    certificates: Option<Certificates>,
+    mut clock: watch::Receiver<ClockState>,
+    mut stop: watch::Receiver<bool>,
+) {
+    let mut certificate = certificates.as_ref().map(Certificates::info);
+    loop {
+        let claim_code = code.borrow_and_update().clone();
+        let fingerprint = certificate.as_mut().map(|info| info.borrow_and_update().sha256.clone());
+        let clock_set = Some(clock.borrow_and_update().is_set());
+        facts.send_if_modified(|facts| {
+            let known = (claim_code, fingerprint, clock_set);
+            let changed =
+                (&facts.claim_code, &facts.fingerprint, &facts.clock_set) != (&known.0, &known.1, &known.2);
+            (facts.claim_code, facts.fingerprint, facts.clock_set) = known;
+            changed
+        });
+        let replaced = async {
+            match &mut certificate {
+                Some(info) => info.changed().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            // The guard that `wait_for` returns must not live across an await.
+            () = async { let _ = stop.wait_for(|stop| *stop).await; } => return,
+            changed = code.changed() => if changed.is_err() { return },
+            changed = clock.changed() => if changed.is_err() { return },
+            changed = replaced => if changed.is_err() { return },
+        }
+    }
 }
 
 impl Gateway {
-    /// Starts every part. The port answers when this returns.
+    /// Starts every part, and the panel that the settings name. The port answers when this returns.
     pub async fn start(config: &Config) -> Result<Gateway, StartError> {
+        Gateway::start_with(config, Parts::open(config)).await
+    }
+
+    /// Starts every part, with this panel. The port answers when this returns.
+    pub async fn start_with(config: &Config, parts: Parts) -> Result<Gateway, StartError> {
+        let addresses = parts.addresses.clone();
+        let (orders, ordered) = mpsc::channel(ORDERS);
+        let mut panel = Panel::start(config, parts, orders);
         create_data_dir(config)?;
         let store = Store::open(&config.store_path(), &store_options(config))?;
         let keys = Keys::open(store.clone(), config.admin_key.as_deref())?;
-        if !config.listen.ip().is_loopback() && !keys.any() {
-            return Err(StartError::NoKey { address: config.listen });
-        }
-        let listener = TcpListener::bind(config.listen)
-            .await
-            .map_err(|source| StartError::Listen { address: config.listen, source })?;
-        let address =
-            listener.local_addr().map_err(|source| StartError::Listen { address: config.listen, source })?;
+        let beyond_loopback = |address: &SocketAddr| !address.ip().is_loopback();
+        let exposed =
+            beyond_loopback(&config.listen) || config.listen_https.is_some_and(|a| beyond_loopback(&a));
+        let claim = Claim::open(store.clone(), keys.clone(), exposed)?;
+        let (listener, address) = listen(config.listen, "KURIR_LISTEN").await?;
+        let host = lan::host_name(config.host_name.as_deref(), &config.data_dir);
+        let lan_addresses = Addresses::default();
+        let https = match config.listen_https {
+            Some(wanted) => {
+                let (listener, address) = listen(wanted, "KURIR_LISTEN_HTTPS").await?;
+                let named: Vec<String> =
+                    lan_addresses.watch().borrow().iter().map(ToString::to_string).collect();
+                Some((listener, address, Certificates::open(&config.data_dir, &host, &named)?))
+            }
+            None => None,
+        };
+        let https_address = https.as_ref().map(|(_, address, _)| *address);
+        let certificates = https.as_ref().map(|(_, _, certificates)| certificates.clone());
+        let clock = Clock::open(&config.data_dir, config.limits.clock_earliest, config.limits.clock_patience);
+        let mdns = announcement(config, &host, address, https_address).and_then(|a| Mdns::start(&a));
+        let place = Place {
+            host,
+            http: address,
+            https: https_address,
+            announced: mdns.is_some(),
+            addresses: lan_addresses.watch(),
+        };
         let control_socket = control::bind(&config.control_path())?;
         let spool = Spool::open_with(&config.data_dir, config.media_quota)?;
         let outbox = Outbox::open(store.clone(), spool.clone(), OutboxSettings::from_config(config))?;
@@ -137,6 +309,7 @@ impl Gateway {
             whatsapp_url: config.whatsapp_url.clone(),
             http: WhatsAppHttp::new(url),
             inbox: inbox.clone(),
+            clock: clock.watch(),
         };
         let registry = Registry::open(store.clone(), setup, receipts)?;
 
@@ -147,6 +320,7 @@ impl Gateway {
         )?;
         let mut fetch = FetchPolicy::new(config.allow_private_fetch.clone());
         (fetch.total, fetch.stall) = (config.limits.fetch_total, config.limits.fetch_stall);
+        outbox.set_previews(Previews::new(&fetch, spool.clone()));
         let parts = webhook::Parts {
             store: store.clone(),
             inbox: inbox.clone(),
@@ -157,17 +331,26 @@ impl Gateway {
             received: received.clone(),
         };
         let webhooks = Webhooks::open(parts, WebhookSettings::from_config(config)).await?;
+        let request_log = RequestLog::new(store.clone(), RequestLogSettings::from_config(config));
+        let erase = watch::Sender::new(false);
         let api = Arc::new(api::Shared {
+            panel: panel.shown.clone(),
+            erase: erase.clone(),
             settings: ApiSettings::from_config(config),
             rates: limits::Rates::default(),
             checks: limits::Checks::new(store.clone()),
             store,
             keys,
+            claim: claim.clone(),
+            certificates,
+            place,
+            clock: clock.watch(),
             registry: registry.clone(),
             outbox: outbox.clone(),
             inbox: inbox.clone(),
             webhooks: webhooks.clone(),
             received,
+            request_log: request_log.clone(),
             requests: api::metrics::Requests::default(),
             streams: api::events::Streams::default(),
             spool,
@@ -175,6 +358,21 @@ impl Gateway {
             country_code: config.country_code.clone(),
             data_dir: config.data_dir.clone(),
         });
+        let facts = watch::Sender::new(Facts { web_url: config.public_url.clone(), ..Facts::default() });
+        let sources = panel::watch::Sources {
+            registry: registry.clone(),
+            outbox: outbox.clone(),
+            inbox: inbox.clone(),
+            store: api.store.clone(),
+            facts: facts.subscribe(),
+            addresses,
+            data_dir: config.data_dir.clone(),
+            listen: address,
+            language: config.panel_language,
+        };
+        let carry_out = panel::run::carry_out(registry.clone(), FIRST_SESSION, ordered, erase);
+        panel.beside =
+            vec![tokio::spawn(panel::watch::run(sources, panel.view.clone())), tokio::spawn(carry_out)];
         let (stop, stopping) = watch::channel(false);
         let limits = ServeLimits {
             connections: config.max_connections,
@@ -185,24 +383,80 @@ impl Gateway {
             body_window: config.limits.http_body,
             ..ServeLimits::default()
         };
-        let mut stop_serving = stopping.clone();
-        let serve = api::serve::serve(listener, api::router(Arc::clone(&api)), limits, None, async move {
-            let _ = stop_serving.wait_for(|stop| *stop).await;
-        });
-        let tasks = vec![
-            ("api", tokio::spawn(serve)),
-            ("control socket", tokio::spawn(control::serve(control_socket, Arc::clone(&api), stopping))),
+        let places = Places::new(&limits);
+        let serve = |listener, tls| {
+            let mut stop = stopping.clone();
+            let (router, limits) = (api::router(Arc::clone(&api)), limits.clone());
+            let stopped = async move {
+                let _ = stop.wait_for(|stop| *stop).await;
+            };
+            tokio::spawn(api::serve::serve_among(listener, router, limits, places.clone(), tls, stopped))
+        };
+        let mut tasks = vec![("api", serve(listener, None))];
+        if let Some((listener, address, certificates)) = https {
+            tasks.push(("https", serve(listener, Some(certificates.server_config()?))));
+            log::info!("listening on {address} for HTTPS");
+        }
+        if let Some(mdns) = mdns {
+            tasks.push(("mdns", tokio::spawn(mdns.run(lan_addresses.watch(), stopping.clone()))));
+        }
+        let shown = tell_panel(
+            facts.clone(),
+            claim.code(),
+            api.certificates.clone(),
+            clock.watch(),
+            stopping.clone(),
+        );
+        tasks.extend([
+            ("facts", tokio::spawn(shown)),
+            ("addresses", tokio::spawn(lan_addresses.run(stopping.clone()))),
+            ("clock", tokio::spawn(clock.run(stopping.clone()))),
+            ("request log", tokio::spawn(request_log.run(stopping.clone()))),
+            (
+                "control socket",
+                tokio::spawn(control::serve(control_socket, Arc::clone(&api), stopping.clone())),
+            ),
+            ("claim", tokio::spawn(claim.run(stopping))),
             ("webhooks", tokio::spawn(webhooks.run())),
             ("journal", tokio::spawn(inbox.run(soon))),
             ("outbox", tokio::spawn(outbox.run(registry, receipt_queue))),
-        ];
+        ]);
         log::info!("listening on {address}");
-        Ok(Gateway { address, api, stop, tasks })
+        Ok(Gateway {
+            address,
+            https_address,
+            api,
+            stop,
+            tasks,
+            panel,
+            facts,
+            data_dir: config.data_dir.clone(),
+        })
     }
 
     /// Where the HTTP API answers.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where the HTTPS API answers, if it does.
+    pub fn https_address(&self) -> Option<SocketAddr> {
+        self.https_address
+    }
+
+    /// The HTTPS certificate; `None`: HTTPS is off.
+    pub fn certificates(&self) -> Option<&Certificates> {
+        self.api.certificates.as_ref()
+    }
+
+    /// What the box is called and where it is reached.
+    pub fn place(&self) -> &Place {
+        &self.api.place
+    }
+
+    /// Whether the clock can be right, and changes of it.
+    pub fn clock(&self) -> watch::Receiver<ClockState> {
+        self.api.clock.clone()
     }
 
     /// The API without the accept loop before it.
@@ -212,7 +466,10 @@ impl Gateway {
 
     /// What shows that every part makes progress.
     pub fn watchdog(&self) -> Watchdog {
-        let tasks = self.tasks.iter().map(|(name, task)| (*name, task.abort_handle())).collect();
+        // The rest can be missing: the box serves without a name on the network, too.
+        let vital = |name: &str| matches!(name, "api" | "webhooks" | "journal" | "outbox");
+        let tasks = self.tasks.iter().filter(|(name, _)| vital(name));
+        let tasks = tasks.map(|(name, task)| (*name, task.abort_handle())).collect();
         Watchdog::new(self.api.store.clone(), self.api.registry.clone(), tasks)
     }
 
@@ -231,6 +488,11 @@ impl Gateway {
         &self.api.keys
     }
 
+    /// The owner, or the code by which the box gets one.
+    pub fn claim(&self) -> &Claim {
+        &self.api.claim
+    }
+
     /// The webhooks.
     pub fn webhooks(&self) -> &Webhooks {
         &self.api.webhooks
@@ -246,8 +508,66 @@ impl Gateway {
         &self.api.outbox
     }
 
+    /// What the panel shows besides the parts' own state: an address with a name, a notice, the code that claims the box.
+    pub fn facts(&self) -> &watch::Sender<Facts> {
+        &self.facts
+    }
+
+    /// What the panel shows, as it changes.
+    pub fn shown(&self) -> watch::Receiver<Shown> {
+        self.panel.shown.clone()
+    }
+
+    /// Whether the panel has taken the terminal, so that nothing should be printed.
+    pub fn panel_takes_terminal(&self) -> bool {
+        self.panel.takes_terminal
+    }
+
+    /// Resolves when somebody has asked for everything to be erased. Then it is time for [`Gateway::erase`].
+    pub async fn erase_asked(&self) {
+        let mut asked = self.api.erase.subscribe();
+        // The sender is in `self`, so this ends only with what it waits for.
+        let _ = asked.wait_for(|asked| *asked).await;
+    }
+
+    /// Unlinks every device at WhatsApp as far as it can be reached, stops, and erases all that was kept. The memory of
+    /// this process still holds keys: it should end, or become a new one, and not start another gateway.
+    ///
+    /// # Errors
+    /// What could not be erased; the next start tries again before it does anything else.
+    pub async fn erase(mut self) -> Result<(), EraseError> {
+        self.panel.erasing();
+        let folder = self.data_dir.clone();
+        // From here on, a crash only delays it.
+        let erasure = blocking(move || Erasure::begin(&folder)).await?;
+        let _ = self.stop.send(true);
+        let registry = self.api.registry.clone();
+        let sessions = registry.list();
+        let unlink = join_all(sessions.iter().map(async |session| {
+            if let Err(e) = registry.delete(session.id()).await {
+                log::warn!("session {}: it may still be listed on the phone: {e}", session.no());
+            }
+        }));
+        if tokio::time::timeout(UNLINK, unlink).await.is_err() {
+            log::warn!(
+                "not every device was unlinked within {} s; the phones may still list it",
+                UNLINK.as_secs()
+            );
+        }
+        let panel = self.stop_parts().await;
+        let erased = blocking(move || erasure.finish(KEPT)).await;
+        panel.close().await;
+        erased
+    }
+
     /// Finishes the requests under way, closes every session's connection (credentials are kept) and the store.
     pub async fn shutdown(self) {
+        self.stop_parts().await.close().await;
+    }
+
+    async fn stop_parts(mut self) -> Panel {
+        // It reads the store, which is closed below.
+        self.panel.stop_watching();
         // Nobody is left to tell if the receivers are gone.
         let _ = self.stop.send(true);
         let close = async {
@@ -264,6 +584,9 @@ impl Gateway {
                     _ => {}
                 }
             }
+            if let Err(e) = self.api.request_log.flush().await {
+                log::warn!("request log: its last rows were not written: {e}");
+            }
             let store = self.api.store.clone();
             // Whoever still holds a clone gets errors from now on; the file is free for the next process.
             if let Err(e) = tokio::task::spawn_blocking(move || store.close()).await {
@@ -273,5 +596,15 @@ impl Gateway {
         if tokio::time::timeout(SHUTDOWN, close).await.is_err() {
             log::warn!("some parts did not close within {} s", SHUTDOWN.as_secs());
         }
+        self.panel
+    }
+}
+
+/// Runs what waits for the disk where it may.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        // Only a panic ends it otherwise, and that is passed on.
+        Err(e) => std::panic::resume_unwind(e.into_panic()),
     }
 }

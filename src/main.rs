@@ -1,20 +1,26 @@
 //! The command line, nothing else.
 
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::{CommandFactory, Parser, Subcommand};
-use kurir::api::control::{self, NewKey};
+use kurir::api::control::{self, ControlError, NewKey};
 use kurir::api::keys::{DEFAULT_ACCOUNT, KeyRules, Keys};
 use kurir::api::qr;
+use kurir::board_command;
 use kurir::config::Config;
 use kurir::gateway::{self, Gateway};
 use kurir::notify::ServiceManager;
+use kurir::panel::run::Shown;
 use kurir::session::{Session, Status};
 use kurir::store::{OpenError, Store};
 use serde_json::Value;
+use tokio::sync::watch;
 
+mod cli;
 mod package_files;
 
 const VERSION: &str = if cfg!(feature = "sim") {
@@ -46,8 +52,38 @@ enum Command {
     /// Make, list and remove API keys.
     #[command(subcommand)]
     Key(KeyCommand),
+    /// Write a signed update into the slot that does not run, and restart into it; the box goes back by itself if it
+    /// is not healthy. Without an argument: what became of the last one.
+    Update {
+        /// The update file, or its http:// or https:// address.
+        source: Option<String>,
+        /// Only write it.
+        #[arg(long, requires = "source")]
+        no_restart: bool,
+        /// Restart into what was written before.
+        #[arg(long = "try", conflicts_with = "source")]
+        try_it: bool,
+        /// After a start: keep the system that is on trial once it was healthy for a minute. A unit runs this.
+        #[arg(long, conflicts_with_all = ["source", "try_it"])]
+        confirm: bool,
+    },
     /// Print the state of the running gateway.
-    Status,
+    Status {
+        /// As JSON, for programs.
+        #[arg(long)]
+        json: bool,
+    },
+    /// List the boards and print how the one in use is wired; `test` tries each part.
+    Board {
+        #[command(subcommand)]
+        command: Option<BoardCommand>,
+    },
+    /// Unlink every device from WhatsApp and erase everything: sessions, messages, files, keys and settings.
+    Erase {
+        /// Do it. Nothing can be brought back.
+        #[arg(long)]
+        yes: bool,
+    },
     /// Write what a package holds beside the program: manual page, shell completions, configuration file.
     #[command(hide = true)]
     PackageFiles {
@@ -55,6 +91,23 @@ enum Command {
         folder: PathBuf,
     },
 }
+
+#[derive(Subcommand, Clone, Copy)]
+enum BoardCommand {
+    /// Show a picture, blink the LED, and wait for each button.
+    Test,
+}
+
+/// What the process does when its command is done.
+enum End {
+    /// Ends.
+    Exit,
+    /// Begins again, as a process that has never seen a key.
+    Restart,
+}
+
+/// Nothing is left and the program cannot be started again: sysexits.h, EX_TEMPFAIL. Whoever supervises it starts it.
+const ERASED: u8 = 75;
 
 #[derive(Subcommand)]
 enum KeyCommand {
@@ -94,7 +147,18 @@ enum KeyCommand {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     match run(arguments) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(End::Exit) => ExitCode::SUCCESS,
+        Ok(End::Restart) => {
+            // The same program with the same arguments, also if its file was replaced since.
+            let mut arguments = std::env::args_os();
+            let mut again = std::process::Command::new("/proc/self/exe");
+            if let Some(name) = arguments.next() {
+                again.arg0(name);
+            }
+            let error = again.args(arguments).exec();
+            eprintln!("kurir: everything is erased; start it again ({error})");
+            ExitCode::from(ERASED)
+        }
         Err(e) => {
             eprintln!("kurir: {}", one_line(&e));
             ExitCode::FAILURE
@@ -120,14 +184,15 @@ fn environment(name: &str) -> Option<String> {
     std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
 }
 
-fn run(arguments: Arguments) -> anyhow::Result<()> {
+fn run(arguments: Arguments) -> anyhow::Result<End> {
     let config = Config::load(arguments.config.as_deref(), environment)?;
     if matches!(arguments.command, Command::Config) {
         print!("{}", config.to_commented_toml());
-        return Ok(());
+        return Ok(End::Exit);
     }
     if let Command::PackageFiles { folder } = &arguments.command {
-        return package_files::write(Arguments::command(), folder);
+        package_files::write(Arguments::command(), folder)?;
+        return Ok(End::Exit);
     }
     kurir::log::init(&config.log);
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -136,29 +201,54 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
         .enable_all()
         .build()
         .context("cannot start the runtime")?;
-    runtime.block_on(async {
+    let end = runtime.block_on(async {
         match arguments.command {
-            Command::Serve => serve(&config).await,
-            Command::Key(command) => key(&config, command).await,
-            Command::Status => status(&config).await,
-            Command::Config | Command::PackageFiles { .. } => Ok(()),
+            Command::Serve => return serve(&config).await,
+            Command::Key(command) => key(&config, command).await?,
+            Command::Update { confirm: true, .. } => cli::update::confirm(&config).await?,
+            Command::Update { try_it: true, .. } => cli::update::restart_into(&config)?,
+            Command::Update { source: Some(source), no_restart, .. } => {
+                // Reads, writes and fetches without awaiting.
+                let config = config.clone();
+                tokio::task::spawn_blocking(move || cli::update::from(&config, &source, no_restart))
+                    .await??;
+            }
+            Command::Update { source: None, .. } => cli::update::show(&config)?,
+            Command::Status { json } => status(&config, json).await?,
+            Command::Board { command: None } => board_command::show(&config, &mut std::io::stdout())?,
+            Command::Board { command: Some(BoardCommand::Test) } => {
+                board_command::test(&config, &mut std::io::stdout()).await?;
+            }
+            Command::Erase { yes } => erase(&config, yes).await?,
+            Command::Config | Command::PackageFiles { .. } => {}
         }
-    })
+        Ok(End::Exit)
+    });
+    // A display that hangs on its bus holds a thread for as long.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    end
 }
 
-async fn serve(config: &Config) -> anyhow::Result<()> {
+async fn serve(config: &Config) -> anyhow::Result<End> {
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
     let manager = ServiceManager::from_env(|name| std::env::var_os(name))?;
     let gateway = Gateway::start(config).await?;
     if gateway.registry().list().is_empty() {
-        gateway.registry().create("Kurir", DEFAULT_ACCOUNT).await?;
+        let first = gateway::FIRST_SESSION;
+        gateway.registry().create(first.name, first.account).await?;
     }
-    println!("Kurir {VERSION} is listening on http://{}", gateway.address());
-    if !gateway.keys().any() {
-        println!("No API key exists yet: run `kurir key new --name NAME` in another terminal.");
-    }
-    for session in gateway.registry().list() {
-        tokio::spawn(show_pairing(session));
+    // A panel in the terminal has the QR code and all the rest on it already.
+    let prints = !gateway.panel_takes_terminal();
+    if prints {
+        println!("Kurir {VERSION} is listening on http://{}", gateway.address());
+        if gateway.claim().is_closed() {
+            tokio::spawn(show_claim(gateway.claim().code(), gateway.shown()));
+        } else if !gateway.claim().is_claimed() {
+            println!("No API key exists yet: run `kurir key new --name NAME` in another terminal.");
+        }
+        for session in gateway.registry().list() {
+            tokio::spawn(show_pairing(session));
+        }
     }
     let watchdog = gateway.watchdog();
     manager.ready(&watchdog.status());
@@ -166,17 +256,73 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
         watchdog.run(&manager).await;
         std::future::pending::<()>().await
     };
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = tokio::signal::ctrl_c() => {}
-        () = watched => {}
-    }
-    manager.stopping();
+    let erase = tokio::select! {
+        _ = terminate.recv() => false,
+        _ = tokio::signal::ctrl_c() => false,
+        () = gateway.erase_asked() => true,
+        () = watched => false,
+    };
     // It holds the store and the sessions.
     drop(watchdog);
-    println!("Stopping.");
+    if erase {
+        gateway.erase().await?;
+        println!("Everything is erased. Starting as new.");
+        return Ok(End::Restart);
+    }
+    manager.stopping();
+    if prints {
+        println!("Stopping.");
+    }
     gateway.shutdown().await;
+    Ok(End::Exit)
+}
+
+async fn erase(config: &Config, yes: bool) -> anyhow::Result<()> {
+    anyhow::ensure!(
+        yes,
+        "this unlinks every device and erases all sessions, messages, files and keys in {}; `kurir erase --yes` does it",
+        config.data_dir.display()
+    );
+    match control::call(&config.control_path(), "POST", "/erase", None).await {
+        Ok(_) => {
+            println!("The running gateway erases everything and starts as new.");
+            return Ok(());
+        }
+        // Nobody listens there: no gateway runs.
+        Err(ControlError::Socket { .. }) => {}
+        Err(e) => return Err(e.into()),
+    }
+    anyhow::ensure!(config.data_dir.is_dir(), "there is nothing in {}", config.data_dir.display());
+    // Also a store that cannot be read is to go, but not one that somebody uses.
+    if let Err(e @ OpenError::InUse { .. }) =
+        Store::open(&config.store_path(), &gateway::store_options(config))
+    {
+        return Err(e.into());
+    }
+    gateway::erase_data_dir(config)?;
+    println!(
+        "Everything in {} is erased. The phone still lists the device: remove it there.",
+        config.data_dir.display()
+    );
     Ok(())
+}
+
+/// Prints each claim code once, on standard error, if there is no screen that shows it: a box without one has its serial
+/// console there.
+async fn show_claim(mut codes: watch::Receiver<Option<String>>, panel: watch::Receiver<Shown>) {
+    loop {
+        let code = codes.borrow_and_update().clone();
+        let has_screen = panel.borrow().display.as_str() == "works";
+        if let Some(code) = code.filter(|_| !has_screen) {
+            eprintln!(
+                "This box has no owner yet. Open its address in a browser and enter this code, or POST it to \
+                 /api/v1/claim. Claim code: {code}"
+            );
+        }
+        if codes.changed().await.is_err() {
+            return;
+        }
+    }
 }
 
 /// Prints the QR codes of a session that starts unpaired, and that it is paired.
@@ -283,10 +429,14 @@ async fn key(config: &Config, command: KeyCommand) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn status(config: &Config) -> anyhow::Result<()> {
+async fn status(config: &Config, json: bool) -> anyhow::Result<()> {
     let answer: Value = control::call(&config.control_path(), "GET", "/status", None)
         .await
         .context("is the gateway running? (`kurir serve`)")?;
-    println!("{}", serde_json::to_string_pretty(&answer)?);
+    if json {
+        println!("{}", serde_json::to_string_pretty(&answer)?);
+    } else {
+        print!("{}", cli::status::text(&answer));
+    }
     Ok(())
 }

@@ -244,7 +244,9 @@ async fn scheduled_messages_wait_survive_a_restart_and_can_be_deleted() {
     let later = desk.send(json!({"target": CUSTOMER, "message": "besok", "schedule": tomorrow})).await[0];
     let soon = desk.send(json!({"target": CUSTOMER, "message": "sebentar lagi", "followup": 2})).await[0];
     let now = desk.send(json!({"target": CUSTOMER, "message": "sekarang"})).await[0];
-    assert_eq!(desk.arrived(CUSTOMER, 1).await[0].text.as_deref(), Some("sekarang"));
+    // On a machine that is busy enough the other one may have come by now, after it.
+    let got = desk.office.sim.inbox(CUSTOMER, 1, PATIENCE).await.unwrap();
+    assert_eq!(got[0].text.as_deref(), Some("sekarang"));
     let status = |id: u64| desk.post("/status", json!({"id": id}));
     let waiting = status(later).await.json();
     assert_eq!(

@@ -3,7 +3,7 @@
 
 mod support;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -187,31 +187,32 @@ async fn many_at_once_with_one_reference_make_one_message() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_queue_keeps_its_pause_and_other_dialects_do_not_wait_for_it() {
-    let pause = Duration::from_millis(700);
-    let (office, session) = Office::paired_with(|config| {
+    let pause = Duration::from_millis(300);
+    let (office, _session) = Office::paired_with(|config| {
         quick(config);
         config.queue_delay = pause;
-        config.queue_jitter = Duration::from_millis(100);
+        config.queue_jitter = Duration::from_millis(50);
     })
     .await;
     office.sim.add_phone(OTHER, "Pak Budi").await.unwrap();
-    let start = Instant::now();
     let queued = send(&office, json!({"recipients": [CUSTOMER, OTHER], "message": "antre"})).await.json();
-    let direct = office
-        .call(
-            "POST",
-            &format!("/api/sessions/{}/send", session.id()),
-            Some(json!({"to": OTHER, "message": "segera"})),
-        )
-        .await
-        .json();
+    let second = office.reached(queued["ids"][1].as_str().unwrap(), Progress::Sent).await;
+    let waited = second.sent_at_ms.unwrap() - second.accepted_at_ms;
+    assert!(waited >= 300, "the second came {waited} ms after both were taken");
+
+    let (office, session) = Office::paired_with(|config| {
+        quick(config);
+        config.queue_delay = Duration::from_secs(3600);
+    })
+    .await;
+    office.sim.add_phone(OTHER, "Pak Budi").await.unwrap();
+    let queued = send(&office, json!({"recipients": [CUSTOMER, OTHER], "message": "antre"})).await.json();
+    let path = format!("/api/sessions/{}/send", session.id());
+    let direct = office.call("POST", &path, Some(json!({"to": OTHER, "message": "segera"}))).await.json();
     office.reached(direct["messageId"].as_str().unwrap(), Progress::Sent).await;
-    let before = office.gateway.outbox().find(queued["ids"][1].as_str().unwrap()).unwrap().unwrap();
-    office.reached(queued["ids"][1].as_str().unwrap(), Progress::Sent).await;
-    assert!(start.elapsed() >= pause, "{:?}", start.elapsed());
-    assert_eq!(before.progress, Progress::Pending, "the direct message was first");
-    let inbox = office.sim.inbox(OTHER, 2, PATIENCE).await.unwrap();
-    assert_eq!(inbox[0].text.as_deref(), Some("segera"));
+    let second = office.gateway.outbox().find(queued["ids"][1].as_str().unwrap()).unwrap().unwrap();
+    assert_eq!(second.progress, Progress::Pending);
+    assert_eq!(office.sim.inbox(OTHER, 1, PATIENCE).await.unwrap()[0].text.as_deref(), Some("segera"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,123 +4,22 @@
 
 mod support;
 
+#[path = "support/receiver.rs"]
+mod receiver;
+
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
-use axum::Router;
-use axum::body::{Bytes, to_bytes};
-use axum::http::{HeaderMap, StatusCode};
-use axum::response::{IntoResponse, Response};
+use axum::body::Bytes;
+use axum::http::StatusCode;
+use axum::response::IntoResponse;
 use hmac::{Hmac, KeyInit, Mac};
-use kurir::config::Config;
-use serde_json::{Value, json};
+use receiver::{Call, Receiver, hook, near, ok};
+use serde_json::json;
 use sha2::Sha256;
 use support::{CUSTOMER, OFFICE, Office, PATIENCE, request};
-use tokio::net::{TcpListener, TcpSocket};
-use tokio::sync::{mpsc, oneshot};
+use tokio::net::TcpListener;
 use whatsapp_sim::media::{OutgoingKind, OutgoingMedia};
-
-/// A call that a receiver got.
-#[derive(Debug)]
-struct Call {
-    headers: HeaderMap,
-    body: Bytes,
-}
-
-impl Call {
-    fn json(&self) -> Value {
-        serde_json::from_slice(&self.body).unwrap()
-    }
-
-    fn header(&self, name: &str) -> &str {
-        self.headers.get(name).unwrap_or_else(|| panic!("no {name}")).to_str().unwrap()
-    }
-
-    fn text(&self) -> String {
-        self.json()["data"]["text"].as_str().unwrap_or_default().to_owned()
-    }
-}
-
-type Reaction = Arc<dyn Fn(&Call) -> Response + Send + Sync>;
-
-/// Somebody's server. It ends when dropped, and its port is free again.
-struct Receiver {
-    address: SocketAddr,
-    calls: mpsc::UnboundedReceiver<Call>,
-    stop: Option<oneshot::Sender<()>>,
-    task: tokio::task::JoinHandle<()>,
-}
-
-impl Receiver {
-    async fn start(reaction: impl Fn(&Call) -> Response + Send + Sync + 'static) -> Receiver {
-        Receiver::at(SocketAddr::from(([127, 0, 0, 1], 0)), reaction).await
-    }
-
-    async fn at(
-        address: SocketAddr,
-        reaction: impl Fn(&Call) -> Response + Send + Sync + 'static,
-    ) -> Receiver {
-        let socket = TcpSocket::new_v4().unwrap();
-        socket.set_reuseaddr(true).unwrap();
-        socket.bind(address).unwrap();
-        let listener: TcpListener = socket.listen(64).unwrap();
-        let address = listener.local_addr().unwrap();
-        let (sender, calls) = mpsc::unbounded_channel();
-        let reaction: Reaction = Arc::new(reaction);
-        let router = Router::new().fallback(move |request: axum::extract::Request| {
-            let (sender, reaction) = (sender.clone(), Arc::clone(&reaction));
-            async move {
-                let (head, body) = request.into_parts();
-                let call = Call { headers: head.headers, body: to_bytes(body, 8 << 20).await.unwrap() };
-                let response = reaction(&call);
-                let _ = sender.send(call);
-                response
-            }
-        });
-        let (stop, stopped) = oneshot::channel::<()>();
-        let task = tokio::spawn(kurir::api::serve::serve(
-            listener,
-            router,
-            kurir::api::serve::ServeLimits { drain: Duration::ZERO, ..Default::default() },
-            None,
-            async {
-                let _ = stopped.await;
-            },
-        ));
-        Receiver { address, calls, stop: Some(stop), task }
-    }
-
-    fn url(&self) -> String {
-        format!("http://{}/hook", self.address)
-    }
-
-    async fn next(&mut self) -> Call {
-        tokio::time::timeout(PATIENCE, self.calls.recv()).await.expect("no call came").unwrap()
-    }
-
-    async fn stop(mut self) -> SocketAddr {
-        let _ = self.stop.take().unwrap().send(());
-        self.task.await.unwrap();
-        self.address
-    }
-}
-
-fn ok(_: &Call) -> Response {
-    StatusCode::OK.into_response()
-}
-
-fn near(config: &mut Config) {
-    config.allow_private_fetch = vec!["127.0.0.0/8".parse().unwrap()];
-    config.webhook_retry = Duration::from_millis(20);
-}
-
-async fn hook(office: &Office, body: Value) -> (String, String) {
-    let answer = office.call("POST", "/api/v1/webhooks", Some(body)).await;
-    let body = answer.json();
-    assert_eq!(answer.status, 201, "{body}");
-    (body["webhook"]["id"].as_str().unwrap().to_owned(), body["secret"].as_str().unwrap().to_owned())
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_is_delivered_signed_and_the_secret_is_shown_once() {

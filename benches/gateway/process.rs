@@ -18,7 +18,7 @@ use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 
 /// The administrator key that every gateway of the benchmark is given.
-const KEY: &str = "benchmark-admin-key";
+pub(crate) const KEY: &str = "benchmark-admin-key";
 /// Longest that any single thing may take.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -45,6 +45,8 @@ impl Gateway {
             .env("KURIR_LISTEN", "127.0.0.1:0")
             .env("KURIR_WHATSAPP_URL", whatsapp_url)
             .env("KURIR_ADMIN_KEY", KEY)
+            // The files that it is sent links to.
+            .env("KURIR_ALLOW_PRIVATE_FETCH", "127.0.0.0/8")
             .env("KURIR_SYNC_DELAY_MS", sync_delay.as_millis().to_string())
             .env("KURIR_LOG", std::env::var("KURIR_LOG").unwrap_or_else(|_| "warn".into()))
             .stdout(Stdio::piped())
@@ -134,6 +136,23 @@ impl Gateway {
         Ok(Memory { rss: field("Rss:")?, pss: field("Pss:")?, anonymous: field("Anonymous:")? })
     }
 
+    /// What it holds now, in KiB; from here on its peak is counted anew (proc(5), `clear_refs`).
+    pub(crate) fn reset_peak(&self) -> anyhow::Result<u64> {
+        std::fs::write(format!("/proc/{}/clear_refs", self.pid()?), "5")?;
+        self.status_field("VmRSS:")
+    }
+
+    /// The most that it held since [`reset_peak`](Self::reset_peak), in KiB.
+    pub(crate) fn peak(&self) -> anyhow::Result<u64> {
+        self.status_field("VmHWM:")
+    }
+
+    fn status_field(&self, name: &str) -> anyhow::Result<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid()?))?;
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).context("no such field")?;
+        line.split_whitespace().next().and_then(|kib| kib.parse().ok()).context("no number")
+    }
+
     fn pid(&self) -> anyhow::Result<u32> {
         self.child.id().context("the gateway has ended")
     }
@@ -162,12 +181,23 @@ impl Connection {
         path: &str,
         body: Bytes,
     ) -> anyhow::Result<(u16, Bytes)> {
+        self.call_with(method, path, "application/json", body).await
+    }
+
+    /// The same with another content type.
+    pub(crate) async fn call_with(
+        &mut self,
+        method: &str,
+        path: &str,
+        content_type: &str,
+        body: Bytes,
+    ) -> anyhow::Result<(u16, Bytes)> {
         let request = Request::builder()
             .method(method)
             .uri(path)
             .header("host", "kurir")
             .header("x-api-key", KEY)
-            .header("content-type", "application/json")
+            .header("content-type", content_type)
             .body(Full::new(body))?;
         self.sender.ready().await?;
         let (head, body) = self.sender.send_request(request).await?.into_parts();

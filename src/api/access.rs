@@ -12,32 +12,70 @@ use axum::response::Response;
 use super::Shared;
 use super::keys::{Caller, Denied};
 use super::limits::Usage;
-use super::phone;
+use super::{phone, request_log};
 use crate::session::{Session, Status};
 
 tokio::task_local! {
-    /// What the request under way used of its key's limit. The key is checked deep inside the handlers, the headers
+    /// What the request under way used of its key's limits. The key is checked deep inside the handlers, the headers
     /// are written outside of them.
-    static USAGE: Cell<Option<Usage>>;
+    static USED: Cell<Used>;
 }
 
-/// Adds the `RateLimit-*` headers (draft-ietf-httpapi-ratelimit-headers-07) to answers of keys with a limit.
+/// See [`USED`].
+#[derive(Clone, Copy, Default)]
+struct Used {
+    requests: Option<Usage>,
+    checks: Option<Usage>,
+}
+
+/// Adds the `RateLimit-*` headers to answers of keys with a limit, in both forms that clients read: the three fields of
+/// draft-ietf-httpapi-ratelimit-headers up to -06, which most libraries know and which have room for one limit, and
+/// since -08 `RateLimit` and `RateLimit-Policy`, which list all.
 pub(super) async fn rate_headers(request: Request, next: Next) -> Response {
     let handled = async {
         let response = next.run(request).await;
-        (response, USAGE.with(Cell::get))
+        (response, USED.with(Cell::get))
     };
-    let (mut response, usage) = USAGE.scope(Cell::new(None), handled).await;
-    if let Some(usage) = usage {
-        for (name, value) in [
-            ("ratelimit-limit", u64::from(usage.limit)),
-            ("ratelimit-remaining", u64::from(usage.remaining)),
-            ("ratelimit-reset", usage.reset.as_secs().max(1)),
-        ] {
-            response.headers_mut().entry(HeaderName::from_static(name)).or_insert(HeaderValue::from(value));
+    let (mut response, used) = USED.scope(Cell::new(Used::default()), handled).await;
+    let limits = [("requests", ";w=60", used.requests), ("number-checks", "", used.checks)];
+    let limits: Vec<(&str, &str, Usage)> =
+        limits.into_iter().filter_map(|(name, window, usage)| Some((name, window, usage?))).collect();
+    let Some((_, _, shown)) = limits.iter().find(|(_, _, usage)| usage.exceeded).or(limits.first()) else {
+        return response;
+    };
+    let headers = response.headers_mut();
+    for (name, value) in [
+        ("ratelimit-limit", u64::from(shown.limit)),
+        ("ratelimit-remaining", u64::from(shown.remaining)),
+        ("ratelimit-reset", shown.reset.as_secs().max(1)),
+    ] {
+        headers.insert(HeaderName::from_static(name), HeaderValue::from(value));
+    }
+    let listed = |item: &dyn Fn(&Usage, &str) -> String| {
+        let items: Vec<String> = limits
+            .iter()
+            .map(|(name, window, usage)| format!("\"{name}\";{}", item(usage, window)))
+            .collect();
+        items.join(", ")
+    };
+    for (name, value) in [
+        ("ratelimit-policy", listed(&|usage, window| format!("q={}{window}", usage.limit))),
+        (
+            "ratelimit",
+            listed(&|usage, _| format!("r={};t={}", usage.remaining, usage.reset.as_secs().max(1))),
+        ),
+    ] {
+        if let Ok(value) = HeaderValue::from_str(&value) {
+            headers.insert(HeaderName::from_static(name), value);
         }
     }
     response
+}
+
+/// Tells the answer's headers what is left of the month's number checks.
+pub(super) fn note_checks(usage: Usage) {
+    // Outside of a request there is nobody to tell.
+    let _ = USED.try_with(|used| used.set(Used { checks: Some(usage), ..used.get() }));
 }
 
 /// The key in `X-API-Key`.
@@ -75,12 +113,13 @@ impl Shared {
     /// Checks the key, counts the request, and tells who is asking.
     pub(super) fn authenticate(&self, key: Option<&str>, from: IpAddr) -> Result<Caller, Denied> {
         let now = Instant::now();
-        let caller = self.keys.check(key, from, now)?;
+        let checked = self.keys.check(key, from, now);
+        request_log::note_key(key, checked.as_ref().ok());
+        let caller = checked?;
         let limit = caller.rules.rate_per_minute.unwrap_or(self.settings.rate_per_minute);
         if limit > 0 {
             let usage = self.rates.take(&caller.key_id, limit, now);
-            // Outside of a request there is nobody to tell.
-            let _ = USAGE.try_with(|cell| cell.set(Some(usage)));
+            let _ = USED.try_with(|used| used.set(Used { requests: Some(usage), ..used.get() }));
             if usage.exceeded {
                 return Err(Denied::Limited(usage.reset));
             }

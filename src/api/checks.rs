@@ -3,8 +3,9 @@
 use chrono::Utc;
 
 use super::Shared;
+use super::access::note_checks;
 use super::keys::Caller;
-use super::limits::{self, Allowance};
+use super::limits::{self, Allowance, Usage};
 use crate::session::{Lookup, LookupError, Session};
 use crate::store::StoreError;
 
@@ -36,6 +37,10 @@ pub(super) async fn check(
     let limit = caller.rules.checks_per_month.unwrap_or(api.settings.checks_per_month);
     let count = u32::try_from(numbers.len()).unwrap_or(u32::MAX);
     let allowance = api.checks.take(&caller.key_id, limit, count, Utc::now()).await?;
+    if limit > 0 {
+        let reset = limits::month_left(Utc::now());
+        note_checks(Usage { limit, remaining: allowance.remaining(), reset, exceeded: !allowance.allowed });
+    }
     if !allowance.allowed {
         return Err(CheckError::Limit(allowance));
     }

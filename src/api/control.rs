@@ -66,6 +66,7 @@ fn router(api: Api) -> Router {
         .route("/keys", post(create_key).get(list_keys))
         .route("/keys/{id}", delete(remove_key))
         .route("/status", get(super::health::status))
+        .route("/erase", post(erase))
         .with_state(api)
 }
 
@@ -147,6 +148,12 @@ async fn remove_key(State(api): State<Api>, Path(id): Path<String>) -> Response 
         }
         Err(e) => key_error(&e),
     }
+}
+
+async fn erase(State(api): State<Api>) -> Response {
+    log::warn!("everything is erased, as the command `kurir erase` asks");
+    api.erase.send_replace(true);
+    Json(json!({"erasing": true})).into_response()
 }
 
 fn key_error(e: &KeyError) -> Response {

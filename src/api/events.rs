@@ -4,7 +4,6 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::Body;
 use axum::extract::{Path, Request, State};
 use axum::http::header::{
@@ -13,13 +12,15 @@ use axum::http::header::{
 };
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
 use bytes::Bytes;
 use futures_util::stream;
 use tokio::io::AsyncReadExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use utoipa_axum::routes;
 
 use super::keys::Caller;
+use super::openapi::Routes;
+use super::openapi::v1::{DIALECT, EventFile, EventId, EventLine, EventsQuery, LastEventId, LinkSignature};
 use super::v1::{Failure, caller};
 use super::{Api, Shared};
 use crate::clock::now_ms;
@@ -37,8 +38,8 @@ const HEARTBEAT: Duration = Duration::from_secs(15);
 /// Piece of a file in memory.
 const CHUNK: usize = 64 * 1024;
 
-pub(super) fn routes() -> Router<Api> {
-    Router::new().route("/api/v1/events", get(events)).route("/api/v1/media/{event}", get(media))
+pub(super) fn routes() -> Routes {
+    Routes::of(&[&DIALECT]).with(routes!(events)).with(routes!(media))
 }
 
 /// Places for streams.
@@ -109,6 +110,17 @@ fn start(api: &Shared, request: &Request) -> Result<u64, Failure> {
     }
 }
 
+/// Follow the events
+///
+/// Server-sent events: `id` is the event's `seq`, `event` its type, `data` the event as JSON, of which this is the schema.
+/// A comment line comes every 15 s. Where events are no longer kept that the reader has not seen, a `gap` says which.
+#[utoipa::path(get, path = "/api/v1/events", params(EventsQuery, LastEventId), responses(
+    (status = 200, description = "The stream; it ends when the box closes it", body = EventLine,
+        content_type = "text/event-stream"),
+    (status = 403, description = "The session belongs to another account"),
+    (status = 404, description = "There is no such session"),
+    (status = 503, description = "32 streams are open already"),
+))]
 async fn events(State(api): State<Api>, request: Request) -> Result<Response, Failure> {
     let caller = caller(&api, &request)?;
     let cursor = start(&api, &request)?;
@@ -215,6 +227,19 @@ fn signed(api: &Shared, request: &Request, id: &str) -> bool {
     }
 }
 
+/// Get a received file
+///
+/// With a key, or by the signed link that an event has. The box fetches the file from WhatsApp when it is first asked for.
+#[utoipa::path(get, path = "/api/v1/media/{event}", params(EventId, LinkSignature), security(("ApiKey" = []), ()), responses(
+    (status = 200, description = "The file, in its own type", content_type = "*/*", body = EventFile),
+    (status = 403, description = "The event belongs to another account"),
+    (status = 404, description = "There is no file of such an event"),
+    (status = 410, description = "WhatsApp no longer has the file"),
+    (status = 413, description = "The file is larger than the box takes"),
+    (status = 502, description = "WhatsApp did not give the file"),
+    (status = 503, description = "The session is not connected"),
+    (status = 507, description = "There is no room on the box's disk"),
+))]
 async fn media(
     State(api): State<Api>,
     Path(id): Path<String>,

@@ -8,10 +8,11 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use redb::{ReadableTable, TableDefinition};
+use redb::{ReadableTable, ReadableTableMetadata, TableDefinition, WriteTransaction};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
+use tokio::sync::watch;
 
 use crate::clock::now_ms;
 use crate::ids;
@@ -54,6 +55,9 @@ pub struct KeyRecord {
     /// What else it may and may not do.
     #[serde(flatten)]
     pub rules: KeyRules,
+    /// Whether it was made by logging in with the password; the oldest of these make room for new ones.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub login: bool,
     /// SHA-256 of the key, hexadecimal.
     hash: String,
     /// Unix milliseconds.
@@ -155,6 +159,42 @@ struct Shared {
     // Few and small: all are in memory, so that checking one reads no disk.
     known: RwLock<Vec<(KeyRecord, [u8; 32])>>,
     failures: Mutex<HashMap<IpAddr, Failures>>,
+    /// Whether there is any key; whoever waits for the first one hears of it.
+    any: watch::Sender<bool>,
+}
+
+/// A key that is made but not stored yet.
+struct Fresh {
+    key: String,
+    record: KeyRecord,
+    digest: [u8; 32],
+}
+
+fn fresh(name: &str, account: &str, admin: bool, rules: KeyRules) -> Result<Fresh, KeyError> {
+    if admin && rules.session.is_some() {
+        return Err(KeyError::AdminToken);
+    }
+    let name = name.trim();
+    if name.is_empty() || name.chars().count() > 60 || name.chars().any(char::is_control) {
+        return Err(KeyError::Name);
+    }
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    if account.is_empty() || account.len() > 60 || !account.chars().all(plain) {
+        return Err(KeyError::Account);
+    }
+    let key = format!("kurir_{}", base62(&ids::random::<32>()));
+    let digest = hash(&key);
+    let record = KeyRecord {
+        id: hex::encode(ids::random::<4>()),
+        name: name.to_owned(),
+        account: account.to_owned(),
+        admin,
+        rules,
+        login: false,
+        hash: hex::encode(digest),
+        created_at_ms: now_ms(),
+    };
+    Ok(Fresh { key, record, digest })
 }
 
 fn hash(key: &str) -> [u8; 32] {
@@ -175,14 +215,20 @@ impl Keys {
             }
             Ok(())
         })?;
-        let shared =
-            Shared { store, preset: preset.map(hash), known: RwLock::new(known), failures: Mutex::default() };
+        let any = watch::Sender::new(preset.is_some() || !known.is_empty());
+        let preset = preset.map(hash);
+        let shared = Shared { store, preset, known: RwLock::new(known), failures: Mutex::default(), any };
         Ok(Keys { shared: Arc::new(shared) })
     }
 
     /// Whether there is any key at all.
     pub fn any(&self) -> bool {
         self.shared.preset.is_some() || !self.read().is_empty()
+    }
+
+    /// Whether there is any key, and when that changes.
+    pub fn watch_any(&self) -> watch::Receiver<bool> {
+        self.shared.any.subscribe()
     }
 
     /// All keys; their hashes stay here.
@@ -207,42 +253,72 @@ impl Keys {
         admin: bool,
         rules: KeyRules,
     ) -> Result<String, KeyError> {
-        if admin && rules.session.is_some() {
-            return Err(KeyError::AdminToken);
+        let fresh = fresh(name, account, admin, rules)?;
+        if self.read().len() >= MAX_KEYS {
+            return Err(KeyError::TooMany);
         }
-        let name = name.trim();
-        if name.is_empty() || name.chars().count() > 60 || name.chars().any(char::is_control) {
-            return Err(KeyError::Name);
+        let key = self.insert(fresh, |_| Ok(true)).await?;
+        Ok(key.expect("the condition is always true"))
+    }
+
+    /// The first key of the box, an administrator's, made together with what `beside` writes. `None`: somebody was
+    /// faster, or `beside` returned `false`; then nothing is changed.
+    pub(super) async fn create_first(
+        &self,
+        name: &str,
+        mut beside: impl FnMut(&WriteTransaction) -> Result<bool, StoreError> + Send + 'static,
+    ) -> Result<Option<String>, KeyError> {
+        if self.any() {
+            return Ok(None);
         }
-        let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-        if account.is_empty() || account.len() > 60 || !account.chars().all(plain) {
-            return Err(KeyError::Account);
+        let fresh = fresh(name, DEFAULT_ACCOUNT, true, KeyRules::default())?;
+        // Memory may lag behind the store, so the store decides.
+        self.insert(fresh, move |txn| Ok(txn.open_table(KEYS)?.is_empty()? && beside(txn)?)).await
+    }
+
+    /// An administrator's key for somebody who knows the password. At most `most` such keys are kept.
+    pub(super) async fn create_login(&self, name: &str, most: usize) -> Result<String, KeyError> {
+        let mut fresh = fresh(name, DEFAULT_ACCOUNT, true, KeyRules::default())?;
+        fresh.record.login = true;
+        let mut earlier: Vec<KeyRecord> = self.list().into_iter().filter(|key| key.login).collect();
+        earlier.sort_by_key(|key| key.created_at_ms);
+        let excess = (earlier.len() + 1).saturating_sub(most);
+        for key in earlier.iter().take(excess) {
+            self.remove(&key.id).await?;
         }
         if self.read().len() >= MAX_KEYS {
             return Err(KeyError::TooMany);
         }
-        let key = format!("kurir_{}", base62(&ids::random::<32>()));
-        let digest = hash(&key);
-        let record = KeyRecord {
-            id: hex::encode(ids::random::<4>()),
-            name: name.to_owned(),
-            account: account.to_owned(),
-            admin,
-            rules,
-            hash: hex::encode(digest),
-            created_at_ms: now_ms(),
-        };
+        let key = self.insert(fresh, |_| Ok(true)).await?;
+        Ok(key.expect("the condition is always true"))
+    }
+
+    /// Stores the key if `condition` holds, in one transaction with what `condition` writes.
+    async fn insert(
+        &self,
+        fresh: Fresh,
+        mut condition: impl FnMut(&WriteTransaction) -> Result<bool, StoreError> + Send + 'static,
+    ) -> Result<Option<String>, KeyError> {
+        let Fresh { key, record, digest } = fresh;
         let value = json::encode("api_keys", &record)?;
         let id = record.id.clone();
-        self.shared
+        let stored = self
+            .shared
             .store
             .write(move |txn| {
+                if !condition(txn)? {
+                    return Ok(false);
+                }
                 txn.open_table(KEYS)?.insert(id.as_str(), value.as_slice())?;
-                Ok(())
+                Ok(true)
             })
             .await?;
+        if !stored {
+            return Ok(None);
+        }
         self.shared.known.write().unwrap_or_else(PoisonError::into_inner).push((record, digest));
-        Ok(key)
+        self.shared.any.send_if_modified(|any| !std::mem::replace(any, true));
+        Ok(Some(key))
     }
 
     /// Removes a key by its id. `false`: there is none.
@@ -258,6 +334,8 @@ impl Keys {
             .write()
             .unwrap_or_else(PoisonError::into_inner)
             .retain(|(record, _)| record.id != id);
+        let any = self.any();
+        self.shared.any.send_if_modified(|known| std::mem::replace(known, any) != any);
         Ok(found)
     }
 

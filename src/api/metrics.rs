@@ -10,6 +10,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
+use super::openapi::machines::BoxMetrics;
 use super::v1::{Failure, caller};
 use super::{Api, Shared, peer};
 use crate::clock::now_ms;
@@ -61,6 +62,13 @@ fn is_local(request: &Request) -> bool {
     peer(request).to_canonical().is_loopback() && !passed_on
 }
 
+/// Show the box in numbers
+///
+/// In Prometheus' text format. For an administrator's key, or from the box itself and not through a proxy there.
+#[utoipa::path(get, path = "/metrics", security(("ApiKey" = []), ()), responses(
+    (status = 200, description = "The numbers", body = BoxMetrics, content_type = "text/plain"),
+    (status = 403, description = "The key is no administrator's"),
+))]
 pub(super) async fn metrics(State(api): State<Api>, request: Request) -> Result<Response, Failure> {
     if !is_local(&request) && !caller(&api, &request)?.admin {
         return Err(Failure::new(StatusCode::FORBIDDEN, "Metrics need an administrator's key"));

@@ -9,43 +9,55 @@ use axum::extract::{ConnectInfo, Request, State};
 use axum::http::header::ALLOW;
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
 use serde_json::json;
+use tokio::sync::watch;
+use utoipa_axum::routes;
 
 mod access;
+mod certificate;
 mod checks;
+pub mod claim;
 pub mod control;
+mod docs;
 pub mod events;
 mod fonnte;
-mod groups;
 mod health;
 pub mod keys;
 pub mod limits;
 pub mod metrics;
 mod mpwa;
+mod openapi;
+mod panel;
 mod params;
 mod parts;
 pub mod phone;
 pub mod qr;
+pub mod request_log;
 mod send;
 pub mod serve;
 mod sessions;
 mod settings;
+pub mod tls;
 mod v1;
 mod waapi;
 mod waya;
 mod webhooks;
 
+use crate::clock::ClockState;
 use crate::inbox::Inbox;
 use crate::media::{FetchPolicy, Spool};
 use crate::outbox::Outbox;
+use crate::panel::run::Shown;
 use crate::session::{Received, Registry};
 use crate::store::Store;
 use crate::webhook::Webhooks;
 use access::header_key;
+use claim::Claim;
 use keys::Keys;
 use limits::{Checks, Rates};
-pub use settings::ApiSettings;
+use openapi::{MessageSent, Routes, SendMessage, Sending};
+pub use settings::{ApiSettings, Place};
+use tls::Certificates;
 
 /// What the handlers share.
 pub struct Shared {
@@ -53,6 +65,14 @@ pub struct Shared {
     pub store: Store,
     /// API keys.
     pub keys: Keys,
+    /// The owner, or the code by which the box gets one.
+    pub claim: Claim,
+    /// The HTTPS certificate; `None`: HTTPS is off.
+    pub certificates: Option<Certificates>,
+    /// What the box is called and where it is reached.
+    pub place: Place,
+    /// Whether the clock can be right.
+    pub clock: watch::Receiver<ClockState>,
     /// Sessions.
     pub registry: Registry,
     /// The send queue.
@@ -63,6 +83,8 @@ pub struct Shared {
     pub webhooks: Webhooks,
     /// Files that people sent.
     pub received: Received,
+    /// What was asked and answered.
+    pub request_log: request_log::RequestLog,
     /// Requests by route and status.
     pub requests: metrics::Requests,
     /// Places for event streams.
@@ -81,17 +103,24 @@ pub struct Shared {
     pub checks: Checks,
     /// The data folder, for messages to people.
     pub data_dir: PathBuf,
+    /// What the front panel shows.
+    pub panel: watch::Receiver<Shown>,
+    /// Becomes true when everything is to be erased.
+    pub erase: watch::Sender<bool>,
 }
 
 /// State of the router.
 pub type Api = Arc<Shared>;
 
-/// Every route that applications may call.
-pub fn router(api: Api) -> Router {
-    Router::new()
-        .route("/healthz", get(health::healthz))
-        .route("/readyz", get(health::readyz))
-        .route("/metrics", get(metrics::metrics))
+/// Every route that applications may call, with its description.
+fn routes() -> Routes {
+    Routes::of(&[&openapi::machines::DIALECT])
+        .with(routes!(health::healthz))
+        .with(routes!(health::readyz))
+        .with(routes!(metrics::metrics))
+        .with(routes!(openapi::show))
+        .with(routes!(docs::page))
+        .with(routes!(docs::file))
         .merge(mpwa::routes())
         .merge(fonnte::routes())
         .merge(waapi::routes())
@@ -99,10 +128,23 @@ pub fn router(api: Api) -> Router {
         .merge(sessions::routes())
         .merge(webhooks::routes())
         .merge(events::routes())
-        .route("/api/send-message", post(send_message))
+        .merge(request_log::routes())
+        .merge(panel::routes())
+        .merge(v1::routes())
+        .merge(Routes::of(&[&openapi::waapi::DIALECT, &openapi::waya::DIALECT]).with(routes!(send_message)))
+}
+
+/// The router of [`routes`].
+pub fn router(api: Api) -> Router {
+    routes()
+        .into_router()
+        .merge(certificate::routes())
+        .merge(claim::routes())
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(axum::middleware::from_fn(access::rate_headers))
+        .layer(axum::middleware::from_fn_with_state(Arc::clone(&api), claim::gate))
+        .layer(axum::middleware::from_fn_with_state(Arc::clone(&api), request_log::log))
         .layer(axum::middleware::from_fn_with_state(Arc::clone(&api), metrics::count))
         .with_state(api)
 }
@@ -130,7 +172,23 @@ async fn no_head() -> Response {
     response
 }
 
-/// Two dialects have this path: `X-API-Key` means dialect 3, `Authorization` dialect 2.
+/// Send a message
+///
+/// Two dialects have this path. With `X-API-Key` it is `waya`'s: a text, a file or both, to one or many, one after the
+/// other. With `Authorization` it is `waapi`'s: a text to one, at once.
+#[utoipa::path(post, path = "/api/send-message",
+    request_body(content = SendMessage, examples(
+        ("waapi" = (value = json!({"to": "6281234567890", "message": "Halo, pesanan Anda sudah siap"}))),
+        ("waya" = (value = json!({
+            "number": "6281234567890", "message": "Halo, pesanan Anda sudah siap", "reference_id": "INV-2026-0042",
+        }))),
+    )),
+    responses(
+        (status = 200, description = "The message is kept and will be sent", body = MessageSent),
+        (status = 403, description = "The device belongs to another account, or the recipient is not on the allow list"),
+        Sending,
+    )
+)]
 async fn send_message(State(api): State<Api>, request: Request) -> Response {
     if request.headers().contains_key("x-api-key") {
         return waya::send_message(&api, request).await.into_response();
@@ -139,7 +197,8 @@ async fn send_message(State(api): State<Api>, request: Request) -> Response {
         return waapi::send_message(&api, request).await.into_response();
     }
     let message = "Unauthorized: send the key in X-API-Key, or in Authorization as Bearer.";
-    let body = json!({"success": false, "status": false, "error": message, "message": message});
+    // The clients of both look for the text in `error`.
+    let body = json!({"success": false, "error": message});
     (StatusCode::UNAUTHORIZED, axum::Json(body)).into_response()
 }
 

@@ -8,6 +8,7 @@ use axum::http::header::CONTENT_TYPE;
 use serde_json::{Map, Value};
 
 use super::parts::Parts;
+use super::request_log::{note_body, note_file};
 use super::serve::{Cut, has_source};
 use crate::media::Fetched;
 
@@ -100,11 +101,12 @@ impl Params {
         let body = read_body(request, MAX_BODY).await?;
         let first = body.iter().find(|b| !b.is_ascii_whitespace()).copied();
         match (content_type.as_deref(), first) {
-            (_, None) => {}
+            (_, None) => return Ok(params),
             // Many of these clients send JSON under no or a wrong content type.
             (Some("application/json"), _) | (_, Some(b'{')) => params.add_json(&body)?,
             _ => params.add_form(&body)?,
         }
+        note_body(&params.fields);
         Ok(params)
     }
 
@@ -133,9 +135,12 @@ impl Params {
         let mut parts = Parts::of(request).await.map_err(|e| ParamError::Body(e.body_text()))?;
         let broken = |e: MultipartError| multipart_error(&e, MAX_BODY);
         let mut left = MAX_BODY;
+        let mut files = Vec::new();
         while let Some(mut field) = parts.next().await.map_err(broken)? {
             let name = field.name().map(str::to_owned);
-            let is_file = field.file_name().is_some();
+            let filename = field.file_name().map(str::to_owned);
+            let is_file = filename.is_some();
+            let before = left;
             let mut bytes = Vec::new();
             while let Some(chunk) = field.chunk().await.map_err(broken)? {
                 left = left.checked_sub(chunk.len()).ok_or(ParamError::TooLarge(MAX_BODY))?;
@@ -143,12 +148,18 @@ impl Params {
                     bytes.extend_from_slice(&chunk);
                 }
             }
-            if let (false, Some(name)) = (is_file, name) {
-                let text = String::from_utf8(bytes)
-                    .map_err(|_| ParamError::Body("a multipart field is not UTF-8 text".into()))?;
-                self.insert_form(&name, text)?;
+            match (filename, name) {
+                (None, Some(name)) => {
+                    let text = String::from_utf8(bytes)
+                        .map_err(|_| ParamError::Body("a multipart field is not UTF-8 text".into()))?;
+                    self.insert_form(&name, text)?;
+                }
+                (None, None) => {}
+                (Some(filename), name) => files.push((name.unwrap_or_default(), filename, before - left)),
             }
         }
+        note_body(&self.fields);
+        files.iter().for_each(|(name, filename, bytes)| note_file(name, filename, *bytes as u64));
         Ok(())
     }
 

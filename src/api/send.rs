@@ -1,14 +1,16 @@
 //! What all dialects share in sending: who the recipient is, and getting the message into the outbox.
 
+use std::io;
+
 use axum::http::StatusCode;
 
 use super::Shared;
 use super::phone::{self, Recipient};
 use crate::ids;
 use crate::inbox::{self, Event};
-use crate::media::{FetchError, KindError, SpoolError};
+use crate::media::{FetchError, KindError, SpoolError, VoiceError};
 use crate::outbox::{
-    AcceptError, Accepted, Batch, Body, Content, Draft, Options, Reference, Target as Quoted,
+    AcceptError, Accepted, Batch, Body, Content, Draft, Message, Options, Reference, Target as Quoted,
 };
 use crate::session::{Lookup, LookupError, Session};
 use crate::store::StoreError;
@@ -57,17 +59,18 @@ impl SendError {
             SendError::Fetch(e) if e.is_remote() => StatusCode::BAD_GATEWAY,
             SendError::Fetch(e) if e.is_local() => StatusCode::SERVICE_UNAVAILABLE,
             SendError::Fetch(_) => StatusCode::BAD_REQUEST,
-            SendError::Spool(e) | SendError::Accept(AcceptError::Spool(e)) => spool_status(e),
+            SendError::Spool(e)
+            | SendError::Accept(AcceptError::Spool(e) | AcceptError::Voice(VoiceError::Spool(e))) => {
+                spool_status(e)
+            }
+            SendError::Accept(AcceptError::Voice(e)) if e.is_client() => StatusCode::BAD_REQUEST,
+            SendError::Accept(AcceptError::Voice(_)) => StatusCode::SERVICE_UNAVAILABLE,
             SendError::Accept(AcceptError::QueueFull { .. } | AcceptError::Strangers { .. }) => {
                 StatusCode::TOO_MANY_REQUESTS
             }
             SendError::Accept(AcceptError::Deleted) => StatusCode::NOT_FOUND,
-            SendError::Accept(AcceptError::Store(StoreError::Full { .. })) => {
-                StatusCode::INSUFFICIENT_STORAGE
-            }
-            SendError::Accept(AcceptError::Store(_) | AcceptError::NoFile) => {
-                StatusCode::INTERNAL_SERVER_ERROR
-            }
+            SendError::Accept(AcceptError::Store(e)) => store_status(e),
+            SendError::Accept(AcceptError::NoFile) => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
 
@@ -77,6 +80,7 @@ impl SendError {
             SendError::Accept(AcceptError::QueueFull { .. }) => Some(QUEUE_PAUSE),
             SendError::Accept(AcceptError::Strangers { wait, .. }) => Some(wait.as_secs() + 1),
             SendError::Fetch(e) if e.is_local() => Some(10),
+            SendError::Accept(AcceptError::Voice(VoiceError::Busy)) => Some(30),
             _ => None,
         }
     }
@@ -94,8 +98,33 @@ pub(super) fn spool_status(error: &SpoolError) -> StatusCode {
     match error {
         SpoolError::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
         SpoolError::Full { .. } => StatusCode::INSUFFICIENT_STORAGE,
+        SpoolError::Disk { source, .. } if is_full(source) => StatusCode::INSUFFICIENT_STORAGE,
         e if e.is_client() => StatusCode::BAD_REQUEST,
         _ => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
+/// Whether the disk takes no more.
+fn is_full(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
+    )
+}
+
+/// The status that fits a store that failed.
+pub(super) fn store_status(error: &StoreError) -> StatusCode {
+    match error {
+        StoreError::Full { .. } => StatusCode::INSUFFICIENT_STORAGE,
+        _ => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
+/// What people are told of a store that failed.
+pub(super) fn store_message(error: &StoreError) -> &'static str {
+    match error {
+        StoreError::Full { .. } => "The gateway's disk is full; free some space on it and try again",
+        _ => "Internal Server Error",
     }
 }
 
@@ -107,6 +136,16 @@ pub(super) struct Target {
 }
 
 impl Target {
+    /// A chat that is known by its JID.
+    pub(super) fn known(jid: String) -> Target {
+        Target { jid, checked: true }
+    }
+
+    /// The chat that an earlier message went to.
+    pub(super) fn of(message: &Message) -> Target {
+        Target { jid: message.to.clone(), checked: message.checked }
+    }
+
     /// The number or group without WhatsApp's server name where it is a number.
     pub(super) fn plain(&self) -> &str {
         self.jid.strip_suffix("@s.whatsapp.net").unwrap_or(&self.jid)

@@ -117,6 +117,21 @@ const REFUSAL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: text/
 /// First and longest pause after `accept` fails for want of a resource.
 const ACCEPT_PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 
+/// The connections that several listeners may have open together. Each listener holds one place while it waits for its
+/// next connection.
+#[derive(Clone)]
+pub struct Places {
+    slots: Arc<Semaphore>,
+    peers: Peers,
+}
+
+impl Places {
+    /// As many as `limits` allow.
+    pub fn new(limits: &ServeLimits) -> Places {
+        Places { slots: Arc::new(Semaphore::new(limits.connections)), peers: Peers::default() }
+    }
+}
+
 /// Serves `router` on `listener` until `shutdown` resolves, then drains for at most [`ServeLimits::drain`] and
 /// returns. With `tls`, every connection starts with a TLS handshake.
 ///
@@ -130,7 +145,20 @@ pub async fn serve(
     tls: Option<Arc<ServerConfig>>,
     shutdown: impl Future<Output = ()>,
 ) {
-    serve_on(listener, router, limits, tls, shutdown).await;
+    let places = Places::new(&limits);
+    serve_on(listener, router, limits, places, tls, shutdown).await;
+}
+
+/// As [`serve`], for one of several listeners that share `places`.
+pub async fn serve_among(
+    listener: TcpListener,
+    router: Router,
+    limits: ServeLimits,
+    places: Places,
+    tls: Option<Arc<ServerConfig>>,
+    shutdown: impl Future<Output = ()>,
+) {
+    serve_on(listener, router, limits, places, tls, shutdown).await;
 }
 
 /// Where connections come from. A trait so that a test can be a socket that runs out of file descriptors.
@@ -148,6 +176,7 @@ async fn serve_on(
     listener: impl Accept,
     router: Router,
     limits: ServeLimits,
+    places: Places,
     tls: Option<Arc<ServerConfig>>,
     shutdown: impl Future<Output = ()>,
 ) {
@@ -160,9 +189,8 @@ async fn serve_on(
         tls: tls.map(TlsAcceptor::from),
         closing: closing_rx,
     });
-    let slots = Arc::new(Semaphore::new(server.limits.connections));
+    let Places { slots, peers } = places;
     let refusals = Arc::new(Semaphore::new(MAX_REFUSALS));
-    let peers = Peers::default();
     let mut connections = JoinSet::new();
     let mut pause = AcceptPause::default();
     let mut shutdown = pin!(shutdown);
@@ -329,14 +357,14 @@ impl Server {
             return Ok(closing_answer(StatusCode::PAYLOAD_TOO_LARGE, "The request's body is too large."));
         }
         head.extensions.insert(ConnectInfo(peer));
-        let what = (head.method.clone(), head.uri.path().to_owned());
+        let method = head.method.clone();
         let (body, verdict) = TimedBody::new(incoming, &self.limits);
         let request = Request::from_parts(head, Body::new(body));
         let answer = AssertUnwindSafe(self.router.clone().oneshot(request)).catch_unwind().await;
         let mut answer = match answer {
             Ok(Ok(answer)) => answer,
             Ok(Err(never)) => match never {},
-            Err(_) => return Ok(panicked(&what)),
+            Err(_) => return Ok(panicked(&method)),
         };
         if answer.status().is_client_error()
             && let Some(status) = verdict.status()
@@ -348,8 +376,9 @@ impl Server {
     }
 }
 
-fn panicked((method, path): &(Method, String)) -> Response<Body> {
-    log::error!("the handler of {method} {path} panicked; it was answered 500");
+/// The path is not named: a client that puts its key there would have it in the log. The panic's own line says where.
+fn panicked(method: &Method) -> Response<Body> {
+    log::error!("the handler of a {method} panicked; it was answered 500");
     closing_answer(StatusCode::INTERNAL_SERVER_ERROR, "The request failed inside the gateway; see its log.")
 }
 
@@ -446,8 +475,10 @@ mod tests {
         let exhausted = Exhausted { listener, fail: 3, calls: calls.clone() };
         let router = Router::new().route("/", axum::routing::get(|| async { "here" }));
         let (stop, stopped) = oneshot::channel::<()>();
+        let limits = ServeLimits::default();
+        let places = Places::new(&limits);
         let began = Instant::now();
-        let server = tokio::spawn(serve_on(exhausted, router, ServeLimits::default(), None, async move {
+        let server = tokio::spawn(serve_on(exhausted, router, limits, places, None, async move {
             let _ = stopped.await;
         }));
         let mut client = TcpStream::connect(address).await.unwrap();

@@ -5,24 +5,30 @@
 use std::time::{Duration, SystemTime};
 
 use axum::Json;
-use axum::Router;
 use axum::extract::multipart::{MultipartError, MultipartRejection};
 use axum::extract::rejection::PathRejection;
 use axum::extract::{DefaultBodyLimit, Path, Request, State};
 use axum::http::header::RETRY_AFTER;
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use chrono::{DateTime, SecondsFormat, Utc};
 use futures_util::TryStreamExt;
 use serde_json::{Map, Value, json};
+use utoipa_axum::router::UtoipaMethodRouterExt;
+use utoipa_axum::routes;
 
 use super::keys::{Caller, Denied};
+use super::openapi::sessions::{
+    DIALECT, SessionsCode, SessionsCounted, SessionsCreated, SessionsDone, SessionsFile, SessionsId,
+    SessionsList, SessionsNew, SessionsPhone, SessionsQr, SessionsSent, SessionsShown, SessionsText,
+};
+use super::openapi::{Routes, Sending};
 use super::params::{self, ParamError, Params};
 use super::parts::Parts;
-use super::send::{MAX_CAPTION, SendError, check_text, spool_status};
+use super::request_log::{note_field, note_file};
+use super::send::{MAX_CAPTION, SendError, check_text, spool_status, store_status};
 use super::serve::Cut;
 use super::{Api, Shared, header_key, peer, phone, qr};
 use crate::media::{self, Fetched, MAX_MEDIA};
@@ -42,17 +48,17 @@ const MULTIPART_SLACK: usize = 64 * 1024;
 /// Longest multipart request.
 const UPLOAD_BODY: usize = MAX_MEDIA as usize + MULTIPART_SLACK;
 
-pub(super) fn routes() -> Router<Api> {
-    Router::new()
-        .route("/api/sessions", get(counts).post(create))
-        .route("/api/sessions/{id}", get(show).delete(delete))
-        .route("/api/sessions/{id}/qr", get(show_qr))
-        .route("/api/sessions/{id}/pair-code", post(pair_code))
-        .route("/api/sessions/{id}/reconnect", post(reconnect))
-        .route("/api/sessions/{id}/send", post(send))
-        .route("/api/sessions/{id}/tokens", post(tokens::create))
-        .route("/api/number-checker", post(checker::check))
-        .route("/api/sessions/{id}/send-media", post(send_media).layer(DefaultBodyLimit::max(UPLOAD_BODY)))
+pub(super) fn routes() -> Routes {
+    Routes::of(&[&DIALECT])
+        .with(routes!(counts, create))
+        .with(routes!(show, delete))
+        .with(routes!(show_qr))
+        .with(routes!(pair_code))
+        .with(routes!(reconnect))
+        .with(routes!(send))
+        .with(routes!(tokens::create))
+        .with(routes!(checker::check))
+        .with(routes!(send_media).layer(DefaultBodyLimit::max(UPLOAD_BODY)))
 }
 
 /// What this dialect answers when something is wrong.
@@ -102,7 +108,7 @@ impl From<RegistryError> for Failure {
             RegistryError::TooMany => Failure::new(StatusCode::CONFLICT, error.to_string()),
             RegistryError::Store(e) => {
                 log::error!("a session could not be stored: {e}");
-                Failure::new(StatusCode::INTERNAL_SERVER_ERROR, e.to_string())
+                Failure::new(store_status(&e), e.to_string())
             }
         }
     }
@@ -166,6 +172,12 @@ fn iso(at: SystemTime) -> String {
     DateTime::<Utc>::from(at).to_rfc3339_opts(SecondsFormat::Millis, true)
 }
 
+/// Count the sessions
+///
+/// Those that the key may use; with `list=1` also one by one.
+#[utoipa::path(get, path = "/api/sessions", params(SessionsList), responses(
+    (status = 200, description = "How many there are, by state", body = SessionsCounted),
+))]
 async fn counts(State(api): State<Api>, request: Request) -> Result<Response, Failure> {
     let caller = caller(&api, &request)?;
     let (mut total, mut connected, mut connecting, mut qr, mut disconnected) = (0, 0, 0, 0, 0);
@@ -213,6 +225,14 @@ fn describe(session: &Session) -> Value {
     })
 }
 
+/// Make a session
+///
+/// It is not paired yet: show its QR code, or ask for a pairing code.
+#[utoipa::path(post, path = "/api/sessions", request_body = SessionsNew, responses(
+    (status = 200, description = "The session was made", body = SessionsCreated),
+    (status = 403, description = "A device token cannot make sessions"),
+    (status = 409, description = "The box has as many sessions as it takes"),
+))]
 async fn create(State(api): State<Api>, request: Request) -> Result<Response, Failure> {
     let caller = caller(&api, &request)?;
     not_a_token(&caller)?;
@@ -222,12 +242,26 @@ async fn create(State(api): State<Api>, request: Request) -> Result<Response, Fa
     Ok(Json(body).into_response())
 }
 
+/// Show a session
+#[utoipa::path(get, path = "/api/sessions/{id}", params(SessionsId), responses(
+    (status = 200, description = "The session", body = SessionsShown),
+    (status = 403, description = "The session belongs to another account"),
+    (status = 404, description = "There is no such session"),
+))]
 async fn show(State(api): State<Api>, id: Id, request: Request) -> Result<Response, Failure> {
     let caller = caller(&api, &request)?;
     let session = own_session(&api, &caller, &id)?;
     Ok(Json(json!({"success": true, "session": describe(&session)})).into_response())
 }
 
+/// Delete a session
+///
+/// Unlinks it and removes it with everything that it has still to send.
+#[utoipa::path(delete, path = "/api/sessions/{id}", params(SessionsId), responses(
+    (status = 200, description = "It is deleted", body = SessionsDone),
+    (status = 403, description = "The session belongs to another account, or the key is a device token"),
+    (status = 404, description = "There is no such session"),
+))]
 async fn delete(State(api): State<Api>, id: Id, request: Request) -> Result<Response, Failure> {
     let caller = caller(&api, &request)?;
     let session = own_session(&api, &caller, &id)?;
@@ -236,6 +270,16 @@ async fn delete(State(api): State<Api>, id: Id, request: Request) -> Result<Resp
     Ok(Json(json!({"success": true, "message": "Session deleted successfully"})).into_response())
 }
 
+/// Get a QR code to pair a session
+///
+/// Waits up to 15 s for a code that is about to come. A code lasts about 20 s; ask again for the next.
+#[utoipa::path(get, path = "/api/sessions/{id}/qr", params(SessionsId), responses(
+    (status = 200, description = "A code to scan", body = SessionsQr),
+    (status = 400, description = "The session is connected already, or its codes ran out and it has to be reconnected"),
+    (status = 403, description = "The session belongs to another account"),
+    (status = 404, description = "There is no such session"),
+    (status = 503, description = "WhatsApp has not given a code yet; ask again"),
+))]
 async fn show_qr(State(api): State<Api>, id: Id, request: Request) -> Result<Response, Failure> {
     let caller = caller(&api, &request)?;
     let session = own_session(&api, &caller, &id)?;
@@ -274,6 +318,16 @@ async fn show_qr(State(api): State<Api>, id: Id, request: Request) -> Result<Res
     }
 }
 
+/// Get a code to type into the phone
+///
+/// Instead of a QR code: *Linked devices*, *Link with phone number instead*.
+#[utoipa::path(post, path = "/api/sessions/{id}/pair-code", params(SessionsId), request_body = SessionsPhone, responses(
+    (status = 200, description = "A pairing code", body = SessionsCode),
+    (status = 403, description = "The session belongs to another account"),
+    (status = 404, description = "There is no such session"),
+    (status = 502, description = "WhatsApp refused to give a code"),
+    (status = 504, description = "WhatsApp gave no code in time"),
+))]
 async fn pair_code(State(api): State<Api>, id: Id, request: Request) -> Result<Response, Failure> {
     let caller = caller(&api, &request)?;
     let session = own_session(&api, &caller, &id)?;
@@ -288,6 +342,14 @@ async fn pair_code(State(api): State<Api>, id: Id, request: Request) -> Result<R
     Ok(Json(json!({"success": true, "code": code})).into_response())
 }
 
+/// Pair a session anew
+///
+/// Unlinks it, forgets its credentials and makes new QR codes.
+#[utoipa::path(post, path = "/api/sessions/{id}/reconnect", params(SessionsId), responses(
+    (status = 200, description = "New codes are coming", body = SessionsDone),
+    (status = 403, description = "The session belongs to another account"),
+    (status = 404, description = "There is no such session"),
+))]
 async fn reconnect(State(api): State<Api>, id: Id, request: Request) -> Result<Response, Failure> {
     let caller = caller(&api, &request)?;
     // In this dialect a reconnection clears the credentials and pairs anew.
@@ -317,6 +379,11 @@ fn accepted(message_id: &str, message: &str) -> Response {
     Json(json!({"success": true, "messageId": message_id, "message": message})).into_response()
 }
 
+/// Send a text
+#[utoipa::path(post, path = "/api/sessions/{id}/send", params(SessionsId), request_body = SessionsText, responses(
+    (status = 200, description = "The message is kept and will be sent", body = SessionsSent),
+    (status = 403, description = "The session belongs to another account"), Sending,
+))]
 async fn send(State(api): State<Api>, id: Id, request: Request) -> Result<Response, Failure> {
     let caller = caller(&api, &request)?;
     let session = own_session(&api, &caller, &id)?;
@@ -334,6 +401,17 @@ async fn send(State(api): State<Api>, id: Id, request: Request) -> Result<Respon
     Ok(accepted(&accept.message_id, "Message sent successfully"))
 }
 
+/// Send a file
+///
+/// It is streamed to the box's disk while it comes, and its type is known from its content: images, videos and audio are
+/// shown and played in the chat, everything else is a document.
+#[utoipa::path(post, path = "/api/sessions/{id}/send-media", params(SessionsId),
+    request_body(content = SessionsFile, content_type = "multipart/form-data"),
+    responses(
+        (status = 200, description = "The message is kept and will be sent", body = SessionsSent),
+        (status = 403, description = "The session belongs to another account"), Sending,
+    )
+)]
 async fn send_media(State(api): State<Api>, id: Id, request: Request) -> Result<Response, Failure> {
     let caller = caller(&api, &request)?;
     let session = own_session(&api, &caller, &id)?;
@@ -377,6 +455,9 @@ async fn read_upload(
                     Some(Cut::Slow) => ParamError::Slow.into(),
                     _ => Failure::new(spool_status(&e), format!("media: {e}")),
                 })?);
+                if let Some(file) = &file {
+                    note_file("media", &file.filename, file.size);
+                }
             }
             Some(name @ ("to" | "message")) => {
                 let name = name.to_owned();
@@ -389,6 +470,7 @@ async fn read_upload(
                 }
                 let text = String::from_utf8(bytes)
                     .map_err(|_| Failure::bad_request(format!("{name} is not UTF-8 text")))?;
+                note_field(&name, text.as_str());
                 let text = Some(text).filter(|t| !t.trim().is_empty());
                 if name == "to" { to = text } else { caption = text }
             }

@@ -1,7 +1,15 @@
 //! What Kurir's own routes under `/api/v1` share: `{"success":true,…}`, or `{"success":false,"error","message"}`.
 
+mod chats;
+mod content;
+mod groups;
+mod messages;
+mod referred;
+mod settings;
+
 use axum::Json;
-use axum::extract::Request;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, Request};
 use axum::http::header::RETRY_AFTER;
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -9,9 +17,27 @@ use serde_json::{Map, Value, json};
 
 use super::access::header_key;
 use super::keys::{Caller, Denied};
+use super::openapi::Routes;
+use super::openapi::v1::DIALECT;
 use super::params::{self, MAX_BODY, ParamError};
+use super::request_log;
+use super::send::SendError;
 use super::{Shared, peer};
+use crate::session::groups::GroupsError;
+use crate::session::{ChatError, Session};
 use crate::store::StoreError;
+
+/// Seconds after which a session that is not connected may be.
+const RECONNECT: u64 = 10;
+
+/// Everything below `/api/v1/sessions/{id}`.
+pub(super) fn routes() -> Routes {
+    Routes::of(&[&DIALECT])
+        .merge(messages::routes())
+        .merge(chats::routes())
+        .merge(groups::routes())
+        .merge(settings::routes())
+}
 
 /// What is wrong.
 pub(super) struct Failure {
@@ -31,6 +57,10 @@ impl Failure {
 
     pub(super) fn later(status: StatusCode, message: impl Into<String>, seconds: u64) -> Failure {
         Failure { retry_after: Some(seconds), ..Failure::new(status, message) }
+    }
+
+    pub(super) fn message(&self) -> &str {
+        &self.message
     }
 }
 
@@ -60,6 +90,84 @@ impl From<StoreError> for Failure {
             _ => StatusCode::INTERNAL_SERVER_ERROR,
         };
         Failure::new(status, error.to_string())
+    }
+}
+
+impl From<SendError> for Failure {
+    fn from(error: SendError) -> Failure {
+        if error.status().is_server_error() && error.status() != StatusCode::BAD_GATEWAY {
+            log::error!("a message was not accepted: {error}");
+        }
+        Failure { retry_after: error.retry_after(), ..Failure::new(error.status(), error.to_string()) }
+    }
+}
+
+impl From<ChatError> for Failure {
+    fn from(error: ChatError) -> Failure {
+        match error {
+            ChatError::NotConnected => not_connected(),
+            ChatError::Chat => Failure::bad(error.to_string()),
+            ChatError::Failed(_) => Failure::new(StatusCode::BAD_GATEWAY, error.to_string()),
+        }
+    }
+}
+
+impl From<GroupsError> for Failure {
+    fn from(error: GroupsError) -> Failure {
+        let status = match &error {
+            GroupsError::NotConnected => return not_connected(),
+            GroupsError::Invalid(_) => StatusCode::BAD_REQUEST,
+            GroupsError::Refused { code: 429 } => {
+                return Failure::later(StatusCode::TOO_MANY_REQUESTS, error.to_string(), 60);
+            }
+            GroupsError::Refused { code: 400 | 406 } => StatusCode::BAD_REQUEST,
+            GroupsError::Refused { code: 401 | 403 } => StatusCode::FORBIDDEN,
+            GroupsError::Refused { code: 404 } => StatusCode::NOT_FOUND,
+            GroupsError::Refused { code: 409 | 410 | 419 } => StatusCode::CONFLICT,
+            GroupsError::Refused { .. } | GroupsError::Timeout | GroupsError::Failed(_) => {
+                StatusCode::BAD_GATEWAY
+            }
+        };
+        Failure::new(status, error.to_string())
+    }
+}
+
+fn not_connected() -> Failure {
+    Failure::later(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "The session is not connected; GET /api/sessions/ID says why",
+        RECONNECT,
+    )
+}
+
+/// The last part of a path, or the only one; none of ours if it is not even text.
+type Id = Result<Path<String>, PathRejection>;
+/// Two parts of a path.
+type Ids = Result<Path<(String, String)>, PathRejection>;
+
+/// The session of a path, if whoever is asking may use it.
+fn session(api: &Shared, request: &Request, id: Option<&str>) -> Result<Session, Failure> {
+    let caller = caller(api, request)?;
+    let found = id.and_then(|id| api.registry.get(id));
+    let found = found
+        .ok_or_else(|| Failure::new(StatusCode::NOT_FOUND, "Session not found; check the session id"))?;
+    if caller.may_use_session(&found) {
+        Ok(found)
+    } else {
+        Err(Failure::new(StatusCode::FORBIDDEN, "This session belongs to another account"))
+    }
+}
+
+/// The session of a path with nothing else in it.
+fn enter(api: &Shared, request: &Request, id: &Id) -> Result<Session, Failure> {
+    session(api, request, id.as_ref().ok().map(|Path(id)| id.as_str()))
+}
+
+/// The session of a path, and the path's other part.
+fn enter_with(api: &Shared, request: &Request, ids: Ids) -> Result<(Session, String), Failure> {
+    match ids {
+        Ok(Path((id, other))) => Ok((session(api, request, Some(&id))?, other)),
+        Err(_) => session(api, request, None).map(|session| (session, String::new())),
     }
 }
 
@@ -94,7 +202,10 @@ pub(super) async fn object(request: Request) -> Result<Map<String, Value>, Failu
         return Ok(Map::new());
     }
     match params::parse_json(&body)? {
-        Value::Object(object) => Ok(object),
+        Value::Object(object) => {
+            request_log::note_body(&object);
+            Ok(object)
+        }
         _ => Err(Failure::bad("The request body must be a JSON object")),
     }
 }

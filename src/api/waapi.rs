@@ -6,31 +6,29 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use axum::Json;
-use axum::Router;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
 use axum::http::header::RETRY_AFTER;
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
 use serde_json::{Value, json};
+use utoipa_axum::routes;
 
 use super::access::{NoSession, authorization, header_key};
-use super::groups::{self, GroupsError};
 use super::keys::{Caller, Denied};
+use super::openapi::waapi::{DIALECT, WaapiDevice, WaapiGroups, WaapiMedia, WaapiSent, WaapiStatus};
+use super::openapi::{Groups, Routes, Sending};
 use super::params::{ParamError, Params};
-use super::send::{MAX_CAPTION, MAX_TEXT, SendError, Target, check_text};
+use super::send::{MAX_CAPTION, MAX_TEXT, SendError, Target, check_text, store_message, store_status};
 use super::{Api, Shared, peer};
 use crate::media::{self, MediaType};
 use crate::outbox::{Accepted, Body};
+use crate::session::groups::GroupsError;
 use crate::session::{Session, Status};
 use crate::store::StoreError;
 
-pub(super) fn routes() -> Router<Api> {
-    Router::new()
-        .route("/api/send-media", post(send_media))
-        .route("/api/status", get(status))
-        .route("/api/devices/{id}/wa-groups", get(wa_groups))
+pub(super) fn routes() -> Routes {
+    Routes::of(&[&DIALECT]).with(routes!(send_media)).with(routes!(status)).with(routes!(wa_groups))
 }
 
 /// What this dialect answers when something is wrong.
@@ -65,7 +63,7 @@ impl From<ParamError> for Failure {
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Failure {
         log::error!("dialect waapi: {error}");
-        Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error")
+        Failure::new(store_status(&error), store_message(&error))
     }
 }
 
@@ -146,6 +144,13 @@ pub(super) async fn send_message(api: &Shared, request: Request) -> Result<Respo
     Ok(sent(&accepted, &target, "Message dispatched successfully"))
 }
 
+/// Send a file by link
+///
+/// An image, a video or a document. The box fetches the file before it answers.
+#[utoipa::path(post, path = "/api/send-media", request_body = WaapiMedia, responses(
+    (status = 200, description = "The message is kept and will be sent", body = WaapiSent),
+    (status = 403, description = "The device belongs to another account"), Sending,
+))]
 async fn send_media(State(api): State<Api>, request: Request) -> Result<Response, Failure> {
     let (session, to, params) = enter(&api, request).await?;
     let url = params.required("url")?;
@@ -174,6 +179,11 @@ async fn send_media(State(api): State<Api>, request: Request) -> Result<Response
     Ok(sent(&accepted, &target, &format!("{word} message dispatched successfully")))
 }
 
+/// List a device's groups
+#[utoipa::path(get, path = "/api/devices/{id}/wa-groups", params(WaapiDevice), responses(
+    (status = 200, description = "The groups, by name", body = WaapiGroups),
+    (status = 403, description = "The device belongs to another account"), Groups,
+))]
 async fn wa_groups(
     State(api): State<Api>,
     id: Result<Path<String>, PathRejection>,
@@ -182,7 +192,7 @@ async fn wa_groups(
     let caller = caller(&api, request.headers(), peer(&request))?;
     let Ok(Path(id)) = id else { return Err(NoSession::Unknown.into()) };
     let session = api.named_session(&caller, &id)?;
-    let groups = groups::list(&session).await.map_err(|e| match e {
+    let groups = session.groups().await.map_err(|e| match e {
         GroupsError::NotConnected => {
             Failure::new(StatusCode::SERVICE_UNAVAILABLE, "Device is not connected or session not active")
         }
@@ -193,6 +203,10 @@ async fn wa_groups(
     Ok(Json(json!({"success": true, "groups": groups})).into_response())
 }
 
+/// List the devices
+#[utoipa::path(get, path = "/api/status", responses(
+    (status = 200, description = "The devices that the key may use", body = WaapiStatus),
+))]
 async fn status(State(api): State<Api>, request: Request) -> Result<Response, Failure> {
     let caller = caller(&api, request.headers(), peer(&request))?;
     let mut devices = Vec::new();
@@ -203,7 +217,7 @@ async fn status(State(api): State<Api>, request: Request) -> Result<Response, Fa
             "name": session.name(),
             // Kept as a hash only, so nothing can show it again.
             "apiKey": "",
-            "webhookUrl": "",
+            "webhookUrl": api.webhook_url(&session, None).unwrap_or_default(),
             "status": snapshot.status.as_str().to_uppercase(),
             "authenticated": snapshot.paired,
             "hasQr": snapshot.qr.is_some(),
@@ -214,4 +228,24 @@ async fn status(State(api): State<Api>, request: Request) -> Result<Response, Fa
         }));
     }
     Ok(Json(json!({"devices": devices, "publicUrl": api.settings.public_url})).into_response())
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::to_bytes;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_fails_inside_is_told_in_the_documents_words() {
+        let full = StoreError::Full { path: "/data/kurir.redb".into() };
+        let disk = "The gateway's disk is full; free some space on it and try again";
+        // As `GET /api/status` answers when the store fails.
+        for (error, status, told) in [(StoreError::Closed, 500, "Internal Server Error"), (full, 507, disk)] {
+            let response = Failure::from(error).into_response();
+            assert_eq!(response.status().as_u16(), status);
+            let body = to_bytes(response.into_body(), 1_000).await.unwrap();
+            assert_eq!(serde_json::from_slice::<Value>(&body).unwrap(), json!({"error": told}));
+        }
+    }
 }

@@ -1,17 +1,22 @@
 //! `/api/v1/webhooks`: making, changing and watching webhooks.
 
 use axum::Json;
-use axum::Router;
 use axum::extract::{Path, Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
 use serde_json::{Map, Value, json};
+use utoipa_axum::routes;
 
 use super::keys::Caller;
+use super::openapi::Routes;
+use super::openapi::v1::{
+    DIALECT, V1Done, WebhookBuried, WebhookChange, WebhookCreated, WebhookDead, WebhookDeliveries, WebhookId,
+    WebhookList, WebhookNew, WebhookReplay, WebhookReplayed, WebhookSecret, WebhookShown,
+};
 use super::v1::{Failure, caller, flag, number, object, text};
 use super::{Api, Shared};
 use crate::inbox::Kind;
+use crate::session::Session;
 use crate::webhook::{Format, Hook, HookChange, HookDraft, HookError, Standing};
 
 /// Seconds that a receiver may take, where its webhook does not say.
@@ -19,14 +24,14 @@ const TIMEOUT_S: u32 = 10;
 /// Attempts shown of a webhook's log.
 const LOG: usize = 200;
 
-pub(super) fn routes() -> Router<Api> {
-    Router::new()
-        .route("/api/v1/webhooks", get(list).post(create))
-        .route("/api/v1/webhooks/{id}", get(show).patch(change).delete(delete))
-        .route("/api/v1/webhooks/{id}/rotate-secret", post(rotate))
-        .route("/api/v1/webhooks/{id}/deliveries", get(deliveries))
-        .route("/api/v1/webhooks/{id}/dead", get(dead).delete(bury))
-        .route("/api/v1/webhooks/{id}/replay", post(replay))
+pub(super) fn routes() -> Routes {
+    Routes::of(&[&DIALECT])
+        .with(routes!(list, create))
+        .with(routes!(show, change, delete))
+        .with(routes!(rotate))
+        .with(routes!(deliveries))
+        .with(routes!(dead, bury))
+        .with(routes!(replay))
 }
 
 impl From<HookError> for Failure {
@@ -36,6 +41,18 @@ impl From<HookError> for Failure {
             HookError::TooMany => Failure::new(StatusCode::CONFLICT, error.to_string()),
             HookError::Url(_) | HookError::Timeout => Failure::bad(error.to_string()),
         }
+    }
+}
+
+impl Shared {
+    /// Where a session's events go: its own webhook before its account's, in this format or in any.
+    pub(super) fn webhook_url(&self, session: &Session, format: Option<Format>) -> Option<String> {
+        let hooks: Vec<Hook> = self.webhooks.list().into_iter().map(|(hook, _)| hook).collect();
+        let fits = |hook: &&Hook| hook.enabled && format.is_none_or(|format| hook.format == format);
+        let own = |hook: &&Hook| hook.session.as_deref() == Some(session.id());
+        let accounts = |hook: &&Hook| hook.session.is_none() && hook.account == session.owner();
+        let found = hooks.iter().filter(fits).find(own).or_else(|| hooks.iter().filter(fits).find(accounts));
+        found.map(|hook| hook.url.clone())
     }
 }
 
@@ -112,6 +129,12 @@ fn timeout(body: &Map<String, Value>) -> Result<Option<u32>, Failure> {
     Ok(number(body, "timeout_s")?.map(|seconds| u32::try_from(seconds).unwrap_or(u32::MAX)))
 }
 
+/// List the webhooks
+///
+/// A key sees its account's, an administrator's all, a device token its session's.
+#[utoipa::path(get, path = "/api/v1/webhooks", responses(
+    (status = 200, description = "The webhooks, each with how far it has come", body = WebhookList),
+))]
 async fn list(State(api): State<Api>, request: Request) -> Result<Response, Failure> {
     let caller = caller(&api, &request)?;
     let newest = api.inbox.newest()?;
@@ -125,6 +148,15 @@ async fn list(State(api): State<Api>, request: Request) -> Result<Response, Fail
     Ok(Json(json!({"success": true, "webhooks": hooks})).into_response())
 }
 
+/// Make a webhook
+///
+/// From now on each event is posted to `url`, signed with the `secret` that the answer shows.
+#[utoipa::path(post, path = "/api/v1/webhooks", request_body = WebhookNew, responses(
+    (status = 201, description = "The webhook and its secret", body = WebhookCreated),
+    (status = 403, description = "The session or the account is not the key's"),
+    (status = 404, description = "There is no such session"),
+    (status = 409, description = "The box has as many webhooks as it takes"),
+))]
 async fn create(State(api): State<Api>, request: Request) -> Result<Response, Failure> {
     let caller = caller(&api, &request)?;
     let body = object(request).await?;
@@ -170,6 +202,12 @@ async fn create(State(api): State<Api>, request: Request) -> Result<Response, Fa
     Ok((StatusCode::CREATED, Json(body)).into_response())
 }
 
+/// Show a webhook
+#[utoipa::path(get, path = "/api/v1/webhooks/{id}", params(WebhookId), responses(
+    (status = 200, description = "The webhook", body = WebhookShown),
+    (status = 403, description = "The webhook belongs to another account"),
+    (status = 404, description = "There is no such webhook"),
+))]
 async fn show(State(api): State<Api>, Path(id): Path<String>, request: Request) -> Result<Response, Failure> {
     let caller = caller(&api, &request)?;
     let (hook, standing) = own(&api, &caller, &id)?;
@@ -182,6 +220,12 @@ async fn apply(api: &Shared, id: &str, change: HookChange) -> Result<Hook, Failu
     changed.ok_or_else(|| Failure::new(StatusCode::NOT_FOUND, "Webhook not found; check its id"))
 }
 
+/// Change a webhook
+#[utoipa::path(patch, path = "/api/v1/webhooks/{id}", params(WebhookId), request_body = WebhookChange, responses(
+    (status = 200, description = "The webhook as it is now", body = WebhookShown),
+    (status = 403, description = "The webhook belongs to another account"),
+    (status = 404, description = "There is no such webhook"),
+))]
 async fn change(
     State(api): State<Api>,
     Path(id): Path<String>,
@@ -204,6 +248,12 @@ async fn change(
     Ok(Json(json!({"success": true, "webhook": shown})).into_response())
 }
 
+/// Delete a webhook
+#[utoipa::path(delete, path = "/api/v1/webhooks/{id}", params(WebhookId), responses(
+    (status = 200, description = "It is deleted", body = V1Done),
+    (status = 403, description = "The webhook belongs to another account"),
+    (status = 404, description = "There is no such webhook"),
+))]
 async fn delete(
     State(api): State<Api>,
     Path(id): Path<String>,
@@ -215,6 +265,14 @@ async fn delete(
     Ok(Json(json!({"success": true, "message": "Webhook deleted"})).into_response())
 }
 
+/// Make a new secret
+///
+/// The old one signs nothing any more.
+#[utoipa::path(post, path = "/api/v1/webhooks/{id}/rotate-secret", params(WebhookId), responses(
+    (status = 200, description = "The new secret", body = WebhookSecret),
+    (status = 403, description = "The webhook belongs to another account"),
+    (status = 404, description = "There is no such webhook"),
+))]
 async fn rotate(
     State(api): State<Api>,
     Path(id): Path<String>,
@@ -226,6 +284,14 @@ async fn rotate(
     Ok(Json(json!({"success": true, "secret": hook.secret})).into_response())
 }
 
+/// Show the last calls of a webhook
+///
+/// The last 200 attempts, newest first.
+#[utoipa::path(get, path = "/api/v1/webhooks/{id}/deliveries", params(WebhookId), responses(
+    (status = 200, description = "The attempts", body = WebhookDeliveries),
+    (status = 403, description = "The webhook belongs to another account"),
+    (status = 404, description = "There is no such webhook"),
+))]
 async fn deliveries(
     State(api): State<Api>,
     Path(id): Path<String>,
@@ -237,6 +303,14 @@ async fn deliveries(
     Ok(Json(json!({"success": true, "deliveries": attempts})).into_response())
 }
 
+/// Show what a webhook gave up
+///
+/// Events that its receiver did not take for a day, newest first, at most 1,000.
+#[utoipa::path(get, path = "/api/v1/webhooks/{id}/dead", params(WebhookId), responses(
+    (status = 200, description = "The dead letters", body = WebhookDead),
+    (status = 403, description = "The webhook belongs to another account"),
+    (status = 404, description = "There is no such webhook"),
+))]
 async fn dead(State(api): State<Api>, Path(id): Path<String>, request: Request) -> Result<Response, Failure> {
     let caller = caller(&api, &request)?;
     let (hook, _) = own(&api, &caller, &id)?;
@@ -254,6 +328,12 @@ async fn dead(State(api): State<Api>, Path(id): Path<String>, request: Request) 
     Ok(Json(json!({"success": true, "dead": letters})).into_response())
 }
 
+/// Remove what a webhook gave up
+#[utoipa::path(delete, path = "/api/v1/webhooks/{id}/dead", params(WebhookId), responses(
+    (status = 200, description = "How many were removed", body = WebhookBuried),
+    (status = 403, description = "The webhook belongs to another account"),
+    (status = 404, description = "There is no such webhook"),
+))]
 async fn bury(State(api): State<Api>, Path(id): Path<String>, request: Request) -> Result<Response, Failure> {
     let caller = caller(&api, &request)?;
     let (hook, _) = own(&api, &caller, &id)?;
@@ -261,7 +341,15 @@ async fn bury(State(api): State<Api>, Path(id): Path<String>, request: Request) 
     Ok(Json(json!({"success": true, "removed": removed})).into_response())
 }
 
-/// `{"dead":true}`, `{"event":"ID"}` or `{"from_seq":N}`.
+/// Send events again
+///
+/// What was given up, one event, or everything from a place in the journal on.
+#[utoipa::path(post, path = "/api/v1/webhooks/{id}/replay", params(WebhookId), request_body = WebhookReplay, responses(
+    (status = 200, description = "What is sent again", body = WebhookReplayed),
+    (status = 403, description = "The webhook belongs to another account"),
+    (status = 404, description = "There is no such webhook, or no such event any more"),
+    (status = 429, description = "Too much is to be replayed already, or too many requests of this key"),
+))]
 async fn replay(
     State(api): State<Api>,
     Path(id): Path<String>,

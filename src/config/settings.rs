@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use super::Config;
 use crate::media::Cidr;
+use crate::panel::Language;
+use crate::update::board::SlotPaths;
 
 /// One setting: its key, its default, its explanation, and how it is read and written.
 pub(super) struct Setting {
@@ -63,7 +65,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     Setting {
         key: "listen",
         default: "127.0.0.1:8080",
-        doc: "Address and port of the HTTP API. Beyond loopback only once an API key exists.",
+        doc: "Address and port of the HTTP API. Beyond loopback, a box that has no API key yet answers nothing but its claim.",
         secret: false,
         set: |c, v| {
             c.listen =
@@ -71,6 +73,52 @@ pub(super) const SETTINGS: &[Setting] = &[
             Ok(())
         },
         get: |c| c.listen.to_string(),
+    },
+    Setting {
+        key: "listen_https",
+        default: "",
+        doc: "Address and port of the same API over HTTPS, such as 0.0.0.0:8443. The certificate is made on the first start;\nPUT /api/v1/certificate replaces it. Empty: no HTTPS.",
+        secret: false,
+        set: |c, v| {
+            c.listen_https = match v.trim() {
+                "" => None,
+                v => Some(
+                    parse(v).map_err(|_| "an address and port is needed, such as 0.0.0.0:8443".to_owned())?,
+                ),
+            };
+            Ok(())
+        },
+        get: |c| c.listen_https.map(|address| address.to_string()).unwrap_or_default(),
+    },
+    Setting {
+        key: "host_name",
+        default: "",
+        doc: "What this box is called on the network. Empty: kurir- and four digits of its hardware address.",
+        secret: false,
+        set: |c, v| {
+            c.host_name = match v.trim() {
+                "" => None,
+                name if crate::lan::is_label(name) => Some(name.to_ascii_lowercase()),
+                _ => return Err("letters, digits and dashes are needed, at most 63 (no dots)".into()),
+            };
+            Ok(())
+        },
+        get: |c| c.host_name.clone().unwrap_or_default(),
+    },
+    Setting {
+        key: "mdns",
+        default: "on",
+        doc: "on: the box answers to its host name with .local, such as http://kurir-a1b2.local (multicast DNS), unless it\nlistens on loopback only. off: it does not.",
+        secret: false,
+        set: |c, v| {
+            c.mdns = match v.trim().to_ascii_lowercase().as_str() {
+                "on" | "true" | "yes" | "1" => true,
+                "off" | "false" | "no" | "0" => false,
+                _ => return Err("must be on or off".into()),
+            };
+            Ok(())
+        },
+        get: |c| if c.mdns { "on".into() } else { "off".into() },
     },
     Setting {
         key: "log",
@@ -382,6 +430,50 @@ pub(super) const SETTINGS: &[Setting] = &[
         get: |c| c.webhook_retry.as_millis().to_string(),
     },
     Setting {
+        key: "request_log_rows",
+        default: "1000",
+        doc: "HTTP requests that GET /api/v1/requests shows, without keys and files, to the account that made them. 0: none are kept.",
+        secret: false,
+        set: |c, v| {
+            c.request_log_rows = bounded(v, 0..=100_000)?;
+            Ok(())
+        },
+        get: |c| c.request_log_rows.to_string(),
+    },
+    Setting {
+        key: "request_log_mb",
+        default: "4",
+        doc: "Megabytes of requests that are kept; the oldest go first.",
+        secret: false,
+        set: |c, v| {
+            c.request_log_bytes = bounded::<u64>(v, 1..=1_000)? * 1024 * 1024;
+            Ok(())
+        },
+        get: |c| (c.request_log_bytes / (1024 * 1024)).to_string(),
+    },
+    Setting {
+        key: "request_log_days",
+        default: "7",
+        doc: "Days for which requests are kept.",
+        secret: false,
+        set: |c, v| {
+            c.request_log_days = bounded(v, 1..=3650)?;
+            Ok(())
+        },
+        get: |c| c.request_log_days.to_string(),
+    },
+    Setting {
+        key: "request_log_body_kb",
+        default: "4",
+        doc: "Kilobytes of each request's and each answer's body that are kept; of a longer one only the length. 0: no bodies.",
+        secret: false,
+        set: |c, v| {
+            c.request_log_body = bounded::<usize>(v, 0..=64)? * 1024;
+            Ok(())
+        },
+        get: |c| (c.request_log_body / 1024).to_string(),
+    },
+    Setting {
         key: "max_connections",
         default: "256",
         doc: "HTTP connections at once.",
@@ -413,6 +505,80 @@ pub(super) const SETTINGS: &[Setting] = &[
             Ok(())
         },
         get: |c| (c.media_quota / (1024 * 1024)).to_string(),
+    },
+    Setting {
+        key: "update_slot_a",
+        default: "",
+        doc: "Partitions of the first update slot: boot=/dev/mmcblk0p2,root=/dev/mmcblk0p5. Set by the image.",
+        secret: false,
+        set: |c, v| {
+            c.update_slot_a = SlotPaths::parse(v)?;
+            Ok(())
+        },
+        get: |c| c.update_slot_a.to_string(),
+    },
+    Setting {
+        key: "update_slot_b",
+        default: "",
+        doc: "Partitions of the second update slot, with the same names.",
+        secret: false,
+        set: |c, v| {
+            c.update_slot_b = SlotPaths::parse(v)?;
+            Ok(())
+        },
+        get: |c| c.update_slot_b.to_string(),
+    },
+    Setting {
+        key: "update_autoboot",
+        default: "",
+        doc: "The firmware's autoboot.txt, which says which slot starts. Set by the image.",
+        secret: false,
+        set: |c, v| {
+            c.update_autoboot = Some(v.trim()).filter(|v| !v.is_empty()).map(PathBuf::from);
+            Ok(())
+        },
+        get: |c| c.update_autoboot.as_ref().map(|path| path.display().to_string()).unwrap_or_default(),
+    },
+    Setting {
+        key: "update_key",
+        default: "",
+        doc: "File with the public key that updates are checked with: 64 hexadecimal digits (Ed25519). Set by the image.",
+        secret: false,
+        set: |c, v| {
+            c.update_key = Some(v.trim()).filter(|v| !v.is_empty()).map(PathBuf::from);
+            Ok(())
+        },
+        get: |c| c.update_key.as_ref().map(|path| path.display().to_string()).unwrap_or_default(),
+    },
+    Setting {
+        key: "board",
+        default: "auto",
+        doc: "The front panel: auto, the name of a board that `kurir board` lists, the path of a .toml file of your own,\nsim for a panel in the terminal, or none.",
+        secret: false,
+        set: |c, v| {
+            // A board that does not exist is told by whoever opens it: the gateway runs without a panel then.
+            c.board = match v.trim() {
+                "" => "none".into(),
+                board if board.chars().any(char::is_control) => {
+                    return Err("a board's name or the path of a file is needed".into());
+                }
+                board => board.to_owned(),
+            };
+            Ok(())
+        },
+        get: |c| c.board.clone(),
+    },
+    Setting {
+        key: "panel_language",
+        default: "id",
+        doc: "Language of the front panel: id (Indonesian) or en (English).",
+        secret: false,
+        set: |c, v| {
+            let named = Language::ALL.into_iter().find(|language| language.code() == v.trim());
+            c.panel_language = named.ok_or("id or en is needed")?;
+            Ok(())
+        },
+        get: |c| c.panel_language.code().into(),
     },
     Setting {
         key: "whatsapp_url",

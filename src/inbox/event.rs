@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use utoipa::ToSchema;
 
 /// One thing that happened in one session.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -48,7 +49,8 @@ pub struct Origin {
 }
 
 /// A person's two names on WhatsApp, each where it is known.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = EventPerson)]
 pub struct Person {
     /// Phone number, digits only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -120,7 +122,8 @@ pub enum Body {
 }
 
 /// A message.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(as = EventMessage)]
 pub struct Message {
     /// WhatsApp's id of it, unique together with chat and sender.
     pub message_id: String,
@@ -169,7 +172,8 @@ pub struct Message {
 }
 
 /// A message that is answered.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = EventQuoted)]
 pub struct Quoted {
     /// WhatsApp's id of it.
     pub message_id: String,
@@ -182,7 +186,8 @@ pub struct Quoted {
 }
 
 /// A file, as its sender describes it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = EventMedia)]
 pub struct Media {
     /// MIME type.
     pub mime: String,
@@ -204,7 +209,8 @@ pub struct Media {
 }
 
 /// A place.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(as = EventLocation)]
 pub struct Location {
     /// Degrees.
     pub latitude: f64,
@@ -219,7 +225,8 @@ pub struct Location {
 }
 
 /// A contact that was sent.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = EventContact)]
 pub struct Contact {
     /// The name shown.
     pub name: String,
@@ -228,7 +235,8 @@ pub struct Contact {
 }
 
 /// A poll.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = EventPoll)]
 pub struct Poll {
     /// The question.
     pub name: String,
@@ -239,7 +247,8 @@ pub struct Poll {
 }
 
 /// Messages of ours were delivered, read or played.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = EventReceipt)]
 pub struct Receipt {
     /// `delivered`, `read` or `played`.
     pub status: String,
@@ -248,7 +257,8 @@ pub struct Receipt {
 }
 
 /// A vote in a poll. It replaces the voter's earlier one.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = EventPollVote)]
 pub struct PollVote {
     /// WhatsApp's id of the message that carried the vote.
     pub message_id: String,
@@ -274,7 +284,8 @@ pub struct PollVote {
 }
 
 /// A reaction. It replaces the same person's earlier one.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = EventReaction)]
 pub struct Reaction {
     /// WhatsApp's id of the message that carried the reaction.
     pub message_id: String,
@@ -291,7 +302,8 @@ pub struct Reaction {
 }
 
 /// A group changed.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(as = EventGroupChange)]
 pub struct GroupChange {
     /// WhatsApp's word for it: `add`, `remove`, `promote`, `demote`, `subject`, `description`, `create`, …
     pub action: String,
@@ -304,7 +316,8 @@ pub struct GroupChange {
 }
 
 /// A session's state.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = EventSessionState)]
 pub struct SessionState {
     /// `connected`, `connecting`, `qr` or `disconnected`.
     pub status: String,

@@ -6,6 +6,7 @@
 //! repeat anyhow is gathered and written a moment later ([`Inbox::append_soon`]).
 
 mod event;
+mod index;
 mod record;
 #[cfg(test)]
 mod tests;
@@ -14,8 +15,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use redb::{ReadableTable, ReadableTableMetadata};
+use redb::{ReadableTable, ReadableTableMetadata, WriteTransaction};
 use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 
 use crate::clock::now_ms;
 use crate::config::Config;
@@ -29,8 +31,12 @@ pub use record::{PollSecret, TABLES, remember_poll};
 
 /// Events that may wait to be gathered; further ones are dropped and counted.
 const SOON: usize = 4096;
-/// How long events are gathered, so that a flood of receipts costs few commits.
+/// How long events are gathered while the store is busy, so that a flood of receipts touches few pages.
 const GATHER: Duration = Duration::from_millis(200);
+/// How long they are gathered otherwise: an ack and the receipt after it go with the commit of the client's session.
+const GATHER_QUIET: Duration = Duration::from_millis(15);
+/// The store is busy from so many commits a second on.
+const BUSY: u64 = 10;
 /// Most events in one write.
 const BATCH: usize = 500;
 /// How often old events are looked for.
@@ -107,7 +113,11 @@ impl Inbox {
     ///
     /// # Errors
     /// As [`Store::write`]; then none is kept.
-    pub async fn append(&self, mut events: Vec<Event>) -> Result<usize, StoreError> {
+    pub async fn append(&self, events: Vec<Event>) -> Result<usize, StoreError> {
+        self.write(events, false).await
+    }
+
+    async fn write(&self, mut events: Vec<Event>, is_patient: bool) -> Result<usize, StoreError> {
         let now = now_ms();
         let mut rows = Vec::with_capacity(events.len());
         let mut peers = Vec::new();
@@ -125,7 +135,7 @@ impl Inbox {
         }
         drop(events);
         let settings = self.shared.settings;
-        let write = self.shared.store.write_if(move |txn| {
+        let write = move |txn: &WriteTransaction| {
             let (size, new) = record::insert(txn, &rows)?;
             if new.is_empty() {
                 return Ok(((0, size.next - 1), false));
@@ -150,8 +160,10 @@ impl Inbox {
                 })?;
             }
             Ok(((new.len(), size.next - 1), true))
-        });
-        let (new, newest) = write.await?;
+        };
+        let store = &self.shared.store;
+        let (new, newest) =
+            if is_patient { store.write_patiently(write).await? } else { store.write_if(write).await? };
         self.publish(newest);
         Ok(new)
     }
@@ -216,8 +228,10 @@ impl Inbox {
     /// The event with this id.
     pub fn find(&self, id: &str) -> Result<Option<Event>, StoreError> {
         self.shared.store.read(|txn| {
-            let Some(seq) = record::seq_of(&txn.open_table(record::BY_ID)?, id)? else { return Ok(None) };
-            let row = txn.open_table(record::JOURNAL)?.get(seq)?;
+            let journal = txn.open_table(record::JOURNAL)?;
+            let index = txn.open_table(index::TABLE)?;
+            let Some(seq) = record::seq_of(&journal, &index, id)? else { return Ok(None) };
+            let row = journal.get(seq)?;
             row.map(|row| record::decode(seq, row.value())).transpose()
         })
     }
@@ -290,11 +304,13 @@ impl Inbox {
         let Soon(mut queue) = soon;
         let mut prune = tokio::time::interval(PRUNE_EVERY);
         let mut batch = Vec::new();
+        let mut last = (Instant::now(), 0);
         loop {
             let closing = tokio::select! {
                 _ = queue.recv_many(&mut batch, BATCH) => {
+                    let window = if self.is_busy(&mut last) { GATHER } else { GATHER_QUIET };
                     tokio::select! {
-                        () = tokio::time::sleep(GATHER) => false,
+                        () = tokio::time::sleep(window) => false,
                         () = closed(self.head()) => true,
                     }
                 }
@@ -310,7 +326,7 @@ impl Inbox {
             while !batch.is_empty() {
                 let rest = batch.split_off(batch.len().min(BATCH));
                 let events = std::mem::replace(&mut batch, rest);
-                if let Err(e) = self.append(events).await {
+                if let Err(e) = self.write(events, !closing).await {
                     log::warn!("journal: events could not be recorded: {e}");
                 }
             }
@@ -318,6 +334,14 @@ impl Inbox {
                 return;
             }
         }
+    }
+
+    /// Whether the store has committed often since `last`, which becomes now.
+    fn is_busy(&self, last: &mut (Instant, u64)) -> bool {
+        let now = (Instant::now(), self.shared.store.stats().commits);
+        let (before, commits) = std::mem::replace(last, now);
+        let millis = u64::try_from(now.0.duration_since(before).as_millis()).unwrap_or(u64::MAX);
+        (now.1 - commits).saturating_mul(1000) >= millis.saturating_mul(BUSY)
     }
 
     /// Ends [`Inbox::run`] and every reader that waits for [`Inbox::head`].

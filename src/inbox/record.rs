@@ -1,17 +1,17 @@
 //! The journal's tables.
 
+use std::collections::HashSet;
+
 use redb::{ReadableTable, ReadableTableMetadata, TableDefinition, WriteTransaction};
 use serde::{Deserialize, Serialize};
 
 use super::Event;
+use super::index;
 use crate::store::tables::Table;
 use crate::store::{StoreError, json};
 
 /// Events. Key: sequence number. Value: the id's 16 bytes, then [`Event`] as JSON.
 pub(super) const JOURNAL: TableDefinition<'static, u64, &'static [u8]> = TableDefinition::new("journal");
-/// Sequence numbers by event id. Key: the id's 16 bytes. Value: u64 LE.
-pub(super) const BY_ID: TableDefinition<'static, &'static [u8], &'static [u8]> =
-    TableDefinition::new("journal_id");
 /// One row, `size`: the next sequence number u64 LE, then the bytes in [`JOURNAL`]'s values u64 LE.
 pub(super) const META: TableDefinition<'static, &'static str, &'static [u8]> =
     TableDefinition::new("journal_meta");
@@ -26,7 +26,7 @@ pub(super) const POLLS: TableDefinition<'static, &'static [u8], &'static [u8]> =
 /// The tables of this module.
 pub const TABLES: &[Table] = &[
     Table::of::<u64>("journal"),
-    Table::of::<&'static [u8]>("journal_id"),
+    Table::of::<u64>("journal_index"),
     Table::of::<&'static str>("journal_meta"),
     Table::of::<&'static [u8]>("journal_peers"),
     Table::of::<&'static [u8]>("journal_polls"),
@@ -36,7 +36,7 @@ const SIZE: &str = "size";
 /// Most polls remembered; beyond it the older quarter goes.
 const MOST_POLLS: u64 = 4_000;
 /// Bytes of an event's id.
-const ID: usize = 16;
+pub(super) const ID: usize = 16;
 
 /// What is needed to read the votes of a poll.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -114,37 +114,59 @@ pub(super) fn decode(seq: u64, row: &[u8]) -> Result<Event, StoreError> {
     Ok(event)
 }
 
-/// The sequence number of the event with this id.
+/// The sequence number of the event with this id, if it is kept.
 pub(super) fn seq_of(
-    table: &impl ReadableTable<&'static [u8], &'static [u8]>,
+    journal: &impl ReadableTable<u64, &'static [u8]>,
+    index: &impl ReadableTable<u64, &'static [u8]>,
     id: &str,
 ) -> Result<Option<u64>, StoreError> {
     let mut key = [0; ID];
     if hex::decode_to_slice(id, &mut key).is_err() {
         return Ok(None);
     }
-    let row = table.get(key.as_slice())?;
-    Ok(row.and_then(|row| row.value().try_into().ok()).map(u64::from_le_bytes))
+    for (_, seq) in index::find(index, &[key], usize::MAX)? {
+        if has_id(journal, seq, &key)? {
+            return Ok(Some(seq));
+        }
+    }
+    Ok(None)
 }
 
-/// Writes those of `rows` that are not there yet; returns which.
+fn has_id(
+    journal: &impl ReadableTable<u64, &'static [u8]>,
+    seq: u64,
+    id: &[u8; ID],
+) -> Result<bool, StoreError> {
+    Ok(journal.get(seq)?.is_some_and(|row| row.value().starts_with(id)))
+}
+
+/// Writes those of `rows` that are not among the last [`index::RECENT`] events; returns which.
 pub(super) fn insert(txn: &WriteTransaction, rows: &[Row]) -> Result<(Size, Vec<usize>), StoreError> {
     let mut journal = txn.open_table(JOURNAL)?;
-    let mut by_id = txn.open_table(BY_ID)?;
+    let mut index = txn.open_table(index::TABLE)?;
     let mut meta = txn.open_table(META)?;
     let mut size = size(&meta)?;
+    let ids: Vec<_> = rows.iter().map(|row| row.id).collect();
+    let mut there = HashSet::new();
+    for (id, seq) in index::find(&index, &ids, index::RECENT)? {
+        if has_id(&journal, seq, &id)? {
+            there.insert(id);
+        }
+    }
     let mut new = Vec::new();
-    for (index, row) in rows.iter().enumerate() {
-        if by_id.get(row.id.as_slice())?.is_some() {
+    for (at, row) in rows.iter().enumerate() {
+        if !there.insert(row.id) {
             continue;
         }
-        by_id.insert(row.id.as_slice(), size.next.to_le_bytes().as_slice())?;
-        journal.insert(size.next, row.value.as_slice())?;
-        size.next += 1;
+        let seq = size.next + new.len() as u64;
+        journal.insert(seq, row.value.as_slice())?;
         size.bytes += row.value.len() as u64;
-        new.push(index);
+        new.push(at);
     }
     if !new.is_empty() {
+        let ids: Vec<_> = new.iter().filter_map(|at| ids.get(*at).copied()).collect();
+        index::append(&mut index, size.next, &ids)?;
+        size.next += new.len() as u64;
         meta.insert(SIZE, size.encode().as_slice())?;
     }
     Ok((size, new))
@@ -162,7 +184,6 @@ pub(super) fn prune(
     old: impl Fn(u64, Size, &[u8]) -> Result<bool, StoreError>,
 ) -> Result<usize, StoreError> {
     let mut journal = txn.open_table(JOURNAL)?;
-    let mut by_id = txn.open_table(BY_ID)?;
     let mut meta = txn.open_table(META)?;
     let mut size = size(&meta)?;
     let mut going = Vec::new();
@@ -173,13 +194,13 @@ pub(super) fn prune(
             break;
         }
         size.bytes = size.bytes.saturating_sub(value.len() as u64);
-        going.push((seq, value.get(..ID).unwrap_or_default().to_vec()));
+        going.push(seq);
     }
-    for (seq, id) in &going {
+    for seq in &going {
         journal.remove(seq)?;
-        by_id.remove(id.as_slice())?;
     }
-    if !going.is_empty() {
+    if let Some(last) = going.last() {
+        index::prune(&mut txn.open_table(index::TABLE)?, last + 1)?;
         meta.insert(SIZE, size.encode().as_slice())?;
     }
     Ok(going.len())

@@ -125,7 +125,7 @@ fn ole_stream(entry: &[u8]) -> Option<Ole> {
 /// Whether an MP4 (ISO/IEC 14496-12) has a film track, or `None` if it names no track at all.
 pub(super) fn mp4_has_video(file: &mut (impl Read + Seek)) -> io::Result<Option<bool>> {
     let end = file.seek(SeekFrom::End(0))?;
-    let mut walk = Boxes { file, left: 512 };
+    let mut walk = Boxes::new(file);
     let mut found = None;
     for moov in walk.within(0, end, b"moov")? {
         for track in walk.within(moov.0, moov.1, b"trak")? {
@@ -144,15 +144,20 @@ pub(super) fn mp4_has_video(file: &mut (impl Read + Seek)) -> io::Result<Option<
     Ok(found)
 }
 
-struct Boxes<'a, F> {
-    file: &'a mut F,
+/// Walks the boxes of an MP4 (ISO/IEC 14496-12, 4.2).
+pub(super) struct Boxes<'a, F> {
+    pub(super) file: &'a mut F,
     /// Box headers that may still be read.
     left: usize,
 }
 
-impl<F: Read + Seek> Boxes<'_, F> {
+impl<'a, F: Read + Seek> Boxes<'a, F> {
+    pub(super) fn new(file: &'a mut F) -> Self {
+        Self { file, left: 512 }
+    }
+
     /// The bodies, as (start, end), of the boxes of one type between two offsets.
-    fn within(&mut self, mut at: u64, end: u64, wanted: &[u8; 4]) -> io::Result<Vec<(u64, u64)>> {
+    pub(super) fn within(&mut self, mut at: u64, end: u64, wanted: &[u8; 4]) -> io::Result<Vec<(u64, u64)>> {
         let mut found = Vec::new();
         while at < end && self.left > 0 {
             self.left -= 1;

@@ -3,7 +3,9 @@
 //! A phone lays out the bubble before the image has been downloaded, so an image message carries both. Nothing is
 //! decoded: a 50 KB file can unpack to gigabytes.
 
-/// Width and height in pixels of a PNG, JPEG, GIF or WebP that begins with `bytes`, or `None` if the header is not
+use super::picture::exif;
+
+/// Width and height in pixels, as the image is seen, of a PNG, JPEG, GIF or WebP that begins with `bytes`, or `None` if the header is not
 /// in them or is not sound. 256 KiB suffice for what cameras put before the size.
 ///
 /// Formats: PNG (ISO/IEC 15948) `IHDR`; JPEG (ITU-T T.81, B.2.2) frame headers; GIF89a, 18; WebP (RFC 9649, 2.6
@@ -49,6 +51,7 @@ fn png(bytes: &[u8]) -> Option<(u32, u32)> {
 
 fn jpeg(bytes: &[u8]) -> Option<(u32, u32)> {
     let mut at = 2;
+    let mut turned = false;
     loop {
         if *bytes.get(at)? != 0xff {
             return None;
@@ -63,9 +66,15 @@ fn jpeg(bytes: &[u8]) -> Option<(u32, u32)> {
             0xd9 | 0xda => return None,
             // Start of frame, but for C4 (Huffman tables), C8 (reserved) and CC (arithmetic conditioning).
             0xc0..=0xcf if !matches!(marker, 0xc4 | 0xc8 | 0xcc) => {
-                return Some((u32::from(be16(bytes, at + 7)?), u32::from(be16(bytes, at + 5)?)));
+                let size = (u32::from(be16(bytes, at + 7)?), u32::from(be16(bytes, at + 5)?));
+                return Some(if turned { (size.1, size.0) } else { size });
             }
             _ => {
+                if marker == 0xe1
+                    && let Some(exif) = bytes.get(at + 4..).and_then(|rest| rest.strip_prefix(b"Exif\0\0"))
+                {
+                    turned = exif::orientation(exif) >= 5;
+                }
                 let length = usize::from(be16(bytes, at + 2)?);
                 if length < 2 {
                     return None;

@@ -211,6 +211,20 @@ impl FetchError {
 /// # Errors
 /// See [`FetchError`]; nothing of the file is kept.
 pub async fn fetch(url: &str, policy: &FetchPolicy, spool: &Spool) -> Result<Fetched, FetchError> {
+    let spool = spool.clone();
+    visit(url, policy, move |download, uri| {
+        let (uri, answer) = download.open(uri)?;
+        download.receive(&uri, answer, &spool)
+    })
+    .await
+}
+
+/// Does something with what is behind `url`, on a blocking thread. Dropping the future ends it.
+pub(super) async fn visit<T: Send + 'static>(
+    url: &str,
+    policy: &FetchPolicy,
+    work: impl FnOnce(&Download, Uri) -> Result<T, FetchError> + Send + 'static,
+) -> Result<T, FetchError> {
     let began = Instant::now();
     // Before waiting for a place: a mistake is told at once.
     let uri = url::parse(url)?;
@@ -225,9 +239,8 @@ pub async fn fetch(url: &str, policy: &FetchPolicy, spool: &Spool) -> Result<Fet
         left: left.clone(),
     };
     let _leave = Leave { left, agent: Some(download.agent.clone()) };
-    let spool = spool.clone();
     let done = spawn_blocking(move || {
-        let done = download.run(uri, &spool);
+        let done = work(&download, uri);
         // Held to the very end, also when nobody waits for the result any more.
         drop(place);
         done
@@ -342,7 +355,7 @@ fn other(e: FetchError) -> ureq::Error {
     ureq::Error::Other(Box::new(e))
 }
 
-struct Download {
+pub(super) struct Download {
     agent: Agent,
     policy: FetchPolicy,
     deadline: Instant,
@@ -350,13 +363,14 @@ struct Download {
 }
 
 impl Download {
-    fn run(&self, mut uri: Uri, spool: &Spool) -> Result<Fetched, FetchError> {
+    /// Follows redirects to an answer that brings something.
+    pub(super) fn open(&self, mut uri: Uri) -> Result<(Uri, Response<Body>), FetchError> {
         for _ in 0..=self.policy.redirects {
             let host = url::host(&uri);
             let answer = self.ask(&uri).map_err(|e| self.explain(&host, e))?;
             let location = answer.headers().get(header::LOCATION);
             match (answer.status(), location) {
-                (StatusCode::OK, _) => return self.receive(&uri, answer, spool),
+                (StatusCode::OK, _) => return Ok((uri, answer)),
                 (status, Some(location)) if is_redirect(status) => {
                     uri = url::join(&uri, &String::from_utf8_lossy(location.as_bytes()))?;
                 }
@@ -440,7 +454,7 @@ impl Download {
         Ok(fetched)
     }
 
-    fn explain(&self, host: &str, e: ureq::Error) -> FetchError {
+    pub(super) fn explain(&self, host: &str, e: ureq::Error) -> FetchError {
         use io::ErrorKind as K;
         let host = host.to_owned();
         match e {
@@ -507,7 +521,7 @@ fn is_redirect(status: StatusCode) -> bool {
     matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308)
 }
 
-fn is_page(content_type: &str) -> bool {
+pub(super) fn is_page(content_type: &str) -> bool {
     let kind = content_type.split(';').next().unwrap_or_default().trim();
     ["text/html", "application/xhtml+xml"].iter().any(|page| kind.eq_ignore_ascii_case(page))
 }

@@ -14,17 +14,20 @@ use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
 use tempfile::{NamedTempFile, TempPath};
 use thiserror::Error;
+use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
 use super::dimensions::dimensions;
 use super::sniff::{Sniffed, sniff};
-use super::{base64, containers, name};
+use super::{base64, containers, movie, name, voice};
 
 /// How much of an image is searched for its size; beyond it lie only cameras' larger previews.
 const IMAGE_HEAD: usize = 256 * 1024;
 /// Chunks of an upload are gathered to about this size, so that each costs the disk one write.
 const GATHER: usize = 128 * 1024;
 const DEFAULT_LIMIT: u64 = 512 * 1024 * 1024;
+/// Voice notes that are converted at a time: half the cores of the smallest board.
+const CONVERTING: usize = 2;
 
 /// Why media could not be kept.
 #[derive(Debug, Error)]
@@ -96,6 +99,9 @@ struct Folders {
     kept: PathBuf,
     limit: u64,
     used: AtomicU64,
+    converting: Arc<Semaphore>,
+    /// One picture at a time is made small.
+    shrinking: Semaphore,
 }
 
 impl Spool {
@@ -125,7 +131,24 @@ impl Spool {
         for entry in files(&kept)? {
             used += fs::metadata(&entry).map_err(SpoolError::disk("cannot read", &entry))?.len();
         }
-        Ok(Self(Arc::new(Folders { incoming, kept, limit, used: AtomicU64::new(used) })))
+        Ok(Self(Arc::new(Folders {
+            incoming,
+            kept,
+            limit,
+            used: AtomicU64::new(used),
+            converting: Arc::new(Semaphore::new(CONVERTING)),
+            shrinking: Semaphore::new(1),
+        })))
+    }
+
+    /// Places for conversions to a voice note.
+    pub(super) fn converting(&self) -> Arc<Semaphore> {
+        Arc::clone(&self.0.converting)
+    }
+
+    /// The place for making a picture small.
+    pub(super) fn shrinking(&self) -> &Semaphore {
+        &self.0.shrinking
     }
 
     /// Bytes in use: being received, waiting to be accepted, and kept.
@@ -358,15 +381,16 @@ impl SpoolWriter {
         let (mut file, path) = self.file.into_parts();
         let mut look = || -> io::Result<_> {
             let sniffed = sniff(&mut file)?;
-            let size = if sniffed.mime.starts_with("image/") {
-                dimensions(&containers::read_at(&mut file, 0, IMAGE_HEAD)?)
-            } else {
-                None
+            let shape = match sniffed.mime.split_once('/') {
+                Some(("image", _)) => (dimensions(&containers::read_at(&mut file, 0, IMAGE_HEAD)?), None),
+                Some(("video", _)) => movie::shape(&mut file)?,
+                Some(("audio", _)) => (None, voice::seconds(file.try_clone()?, sniffed.mime)),
+                _ => (None, None),
             };
             file.seek(SeekFrom::Start(0))?;
-            Ok((sniffed, size))
+            Ok((sniffed, shape))
         };
-        let (sniffed, dimensions) = look().map_err(SpoolError::disk("cannot read", &path))?;
+        let (sniffed, (dimensions, seconds)) = look().map_err(SpoolError::disk("cannot read", &path))?;
         let filename = filename.and_then(|filename| name::clean(&filename));
         let Sniffed { mime, extension } = match &filename {
             Some(filename) => sniffed.named(filename),
@@ -380,8 +404,22 @@ impl SpoolWriter {
             extension,
             filename,
             dimensions,
+            seconds,
+            waveform: None,
             share: self.share,
         })
+    }
+}
+
+impl Write for SpoolWriter {
+    /// As [`SpoolWriter::write`], whose error is inside the one returned.
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        Self::write(self, bytes).map_err(io::Error::other)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
@@ -398,8 +436,12 @@ pub struct Fetched {
     pub extension: &'static str,
     /// The name that the sender gave it, made safe and completed with an extension; else `file.` and one.
     pub filename: String,
-    /// Width and height in pixels, of an image.
+    /// Width and height in pixels as they are seen, of an image or a film.
     pub dimensions: Option<(u32, u32)>,
+    /// How long a sound or a film is, where its header says so; at least 1.
+    pub seconds: Option<u32>,
+    /// Of a voice note: 64 levels of 0 to 100, in Base64.
+    pub waveform: Option<String>,
     share: Share,
 }
 
@@ -438,7 +480,7 @@ impl Fetched {
         let path = self.share.spool.path(id)?;
         let id = id.to_owned();
         blocking(move || {
-            let Self { file, size, mime, extension: _, filename, dimensions, mut share } = self;
+            let Self { file, size, mime, filename, dimensions, mut share, .. } = self;
             File::open(&file)
                 .and_then(|file| file.sync_all())
                 .map_err(SpoolError::disk("cannot write to disk", &file))?;

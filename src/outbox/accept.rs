@@ -14,7 +14,7 @@ use super::{Lane, Outbox};
 use crate::clock::now_ms;
 use crate::ids;
 use crate::inbox::{self, PollSecret};
-use crate::media::{Fetched, MediaKind, SpoolError};
+use crate::media::{Fetched, MediaKind, SpoolError, VoiceError, voice_note};
 use crate::session::{self, Session};
 use crate::store::StoreError;
 
@@ -53,6 +53,13 @@ pub enum Body {
     },
     /// Anything that needs no file.
     Other(Content),
+}
+
+impl Body {
+    /// Whether it changes an earlier message instead of being one.
+    pub(super) fn is_about_another(&self) -> bool {
+        matches!(self, Body::Other(Content::Reaction { .. } | Content::Edit { .. } | Content::Delete { .. }))
+    }
 }
 
 /// When a message is sent, and what it refers to.
@@ -119,7 +126,7 @@ pub enum AcceptError {
     /// The session has written to as many strangers as it may today.
     #[error(
         "this session may send {cap} messages a day to numbers that never wrote to it; try again tomorrow, or change \
-         stranger_daily_cap"
+         stranger_daily_cap of the session or the configuration"
     )]
     Strangers {
         /// The limit.
@@ -130,6 +137,9 @@ pub enum AcceptError {
     /// A draft wants an earlier draft's file, and there is none.
     #[error("a message of this batch needs a file that no earlier one brings")]
     NoFile,
+    /// The file could not be made a voice note.
+    #[error(transparent)]
+    Voice(#[from] VoiceError),
     /// The file could not be kept.
     #[error("{0}")]
     Spool(#[from] SpoolError),
@@ -187,7 +197,7 @@ impl Outbox {
         if before + count > limit {
             return Err(AcceptError::QueueFull { limit });
         }
-        let rules = self.shared.settings.strangers;
+        let rules = self.strangers(session.no());
         let nobody: Acquaintance = Arc::new(|_, _| false);
         let acquaintance = self.shared.acquaintance.get().unwrap_or(&nobody);
         let to_strangers = rules.apply(session.no(), &mut drafts, acquaintance);
@@ -290,6 +300,11 @@ impl Outbox {
                 Body::Text(body) => Content::Text { body },
                 Body::Other(content) => content,
                 Body::Media { file, media, caption } => {
+                    // Here and not when it is sent: the caller hears of a file that does not become one.
+                    let file = match media {
+                        MediaKind::Voice => voice_note(file, &self.shared.spool).await?,
+                        _ => file,
+                    };
                     let content = Content::Media {
                         media,
                         mime: file.mime.to_owned(),
@@ -297,6 +312,8 @@ impl Outbox {
                         caption,
                         size: file.size,
                         dimensions: file.dimensions,
+                        seconds: file.seconds,
+                        waveform: file.waveform.clone(),
                     };
                     // The file is on disk before the message that needs it.
                     file.persist(&id).await?;

@@ -91,14 +91,14 @@ async fn attempt(
     let Ok(jid) = to.parse::<Jid>() else {
         return Outcome::Failed("the recipient's JID is not valid".into());
     };
-    let (file, scratch) = match outbox.shared.spool.path(message.file_id().unwrap_or(&message.id)) {
-        Ok(file) => (file, outbox.shared.spool.scratch().to_owned()),
-        Err(e) => return Outcome::Failed(e.to_string()),
-    };
     if message.typing_ms > 0 {
         type_first(client, &jid, message).await;
     }
-    let built = match build::message(client, message, &jid, file, scratch).await {
+    let preview = match (&message.content, outbox.shared.previews.get()) {
+        (Content::Text { body }, Some(previews)) if message.context.preview => previews.of(body).await,
+        _ => None,
+    };
+    let built = match build::message(client, outbox, message, &jid, preview).await {
         Ok(built) => build::with_secret(built, client, &message.message_id),
         Err(e) if e.is_final() => return Outcome::Failed(e.to_string()),
         Err(e) => return Outcome::Again { error: e.to_string(), counted: client.is_connected() },

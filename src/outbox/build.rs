@@ -1,13 +1,10 @@
-//! From what is stored to what WhatsApp takes: uploads the file, where there is one, and fills the protobuf message.
+//! From what is stored to what WhatsApp takes: has the file uploaded, where there is one, and fills the protobuf
+//! message.
 
-use std::fs::File;
-use std::io::{BufReader, BufWriter, Read, Seek, SeekFrom};
-use std::path::{Path, PathBuf};
-
-use wacore::download::MediaType;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use wacore::reporting_token::should_include_reporting_token;
 use wacore::types::message::AddressingMode;
-use wacore::upload::{EncryptedMediaInfo, UploadSource, encrypt_media_streaming};
 use waproto::whatsapp as wa;
 use whatsapp_rust::buffa::MessageField;
 use whatsapp_rust::media::{
@@ -18,10 +15,12 @@ use whatsapp_rust::upload::UploadResponse;
 use whatsapp_rust::wacore_binary::JidExt;
 use whatsapp_rust::{Client, Jid};
 
+use super::Outbox;
 use super::content::{Content, Context, Target};
 use super::record::Message;
+use super::upload::Uploaded;
 use crate::clock::now_ms;
-use crate::media::MediaKind;
+use crate::media::{MediaKind, Preview};
 use crate::store::account::OwnSecrets;
 
 /// Why a message could not be built.
@@ -47,55 +46,39 @@ impl BuildError {
     }
 }
 
-/// The encrypted copy of a file, removed with this value.
-struct Encrypted {
-    path: tempfile::TempPath,
-    len: u64,
-}
-
-impl UploadSource for Encrypted {
-    fn len(&self) -> u64 {
-        self.len
-    }
-
-    fn reader_from(&self, offset: u64) -> std::io::Result<Box<dyn Read + Send>> {
-        let mut file = File::open(&self.path)?;
-        file.seek(SeekFrom::Start(offset))?;
-        Ok(Box::new(file))
-    }
-}
-
-fn encrypt(
-    plain: &Path,
-    folder: &Path,
-    media: MediaType,
-) -> std::io::Result<(Encrypted, EncryptedMediaInfo)> {
-    let target = tempfile::Builder::new().prefix("upload-").tempfile_in(folder)?;
-    let reader = BufReader::new(File::open(plain)?);
-    let info = encrypt_media_streaming(reader, BufWriter::new(target.as_file()), media)
-        .map_err(std::io::Error::other)?;
-    let len = target.as_file().metadata()?.len();
-    Ok((Encrypted { path: target.into_temp_path(), len }, info))
-}
-
-/// Builds the message. `file`: the kept file; `scratch`: where its encrypted copy may lie.
+/// Builds the message, with its file uploaded where it has one.
 pub(super) async fn message(
     client: &Client,
+    outbox: &Outbox,
     message: &Message,
     to: &Jid,
-    file: PathBuf,
-    scratch: PathBuf,
+    preview: Option<Preview>,
 ) -> Result<wa::Message, BuildError> {
-    let context = context_info(client, &message.context, to);
-    let Content::Media { media, mime, filename, caption, dimensions, .. } = &message.content else {
-        return plain(client, &message.content, context, message.context.no_preview, to).await;
+    let context = context_info(client, &message.context, to).await?;
+    let Content::Media { media, .. } = &message.content else {
+        let shown = match preview {
+            Some(preview) => Shown::Preview(preview),
+            None if message.context.no_preview => Shown::NoPreview,
+            None => Shown::AsItIs,
+        };
+        return plain(client, &message.content, context, shown, to).await;
     };
-    let (media, mime, filename, caption) = (*media, mime.clone(), filename.clone(), caption.clone());
-    let mut built = upload(client, media, mime, filename, caption, *dimensions, file, scratch).await?;
+    let uploaded = outbox.shared.uploads.get(client, &outbox.shared.spool, message, *media).await?;
+    let mut built = with_file(&message.content, uploaded)?;
     if let Some(context) = context {
         attach(&mut built, context);
     }
     Ok(built)
+}
+
+/// What a text's link is shown as.
+enum Shown {
+    /// As the recipient's app likes.
+    AsItIs,
+    /// Without a preview.
+    NoPreview,
+    /// With this one.
+    Preview(Preview),
 }
 
 /// The messages that need no upload.
@@ -103,22 +86,12 @@ async fn plain(
     client: &Client,
     content: &Content,
     context: Option<wa::ContextInfo>,
-    no_preview: bool,
+    shown: Shown,
     to: &Jid,
 ) -> Result<wa::Message, BuildError> {
     let mut message = wa::Message::default();
     match content {
-        Content::Text { body } if context.is_none() && !no_preview => {
-            message.conversation = Some(body.clone());
-        }
-        Content::Text { body } => {
-            message.extended_text_message = MessageField::some(wa::message::ExtendedTextMessage {
-                text: Some(body.clone()),
-                preview_type: no_preview.then_some(wa::message::extended_text_message::PreviewType::NONE),
-                context_info: field(context),
-                ..Default::default()
-            });
-        }
+        Content::Text { body } => message = text(body, context, shown),
         Content::Poll { name, options, selectable, secret } => {
             let poll = wa::message::PollCreationMessage {
                 name: Some(name.clone()),
@@ -172,7 +145,7 @@ async fn plain(
         }
         Content::Edit { target, body } => {
             let own = if to.is_group() { Some(own_jid(client, to).await?) } else { None };
-            let new = wa::Message { conversation: Some(body.clone()), ..wa::Message::default() };
+            let new = text(body, context, Shown::AsItIs);
             message.protocol_message = MessageField::some(wa::message::ProtocolMessage {
                 key: MessageField::some(key(to, true, target, own)),
                 r#type: Some(wa::message::protocol_message::Type::MESSAGE_EDIT),
@@ -191,6 +164,31 @@ async fn plain(
         Content::Media { .. } => return Err(BuildError::Content("a file needs an upload")),
     }
     Ok(message)
+}
+
+fn text(body: &str, context: Option<wa::ContextInfo>, shown: Shown) -> wa::Message {
+    if context.is_none() && matches!(shown, Shown::AsItIs) {
+        return wa::Message { conversation: Some(body.to_owned()), ..wa::Message::default() };
+    }
+    let mut extended = wa::message::ExtendedTextMessage {
+        text: Some(body.to_owned()),
+        context_info: field(context),
+        ..Default::default()
+    };
+    match shown {
+        Shown::AsItIs => {}
+        Shown::NoPreview => {
+            extended.preview_type = Some(wa::message::extended_text_message::PreviewType::NONE);
+        }
+        Shown::Preview(preview) => {
+            extended.matched_text = Some(preview.link);
+            extended.title = Some(preview.title);
+            extended.description = preview.description;
+            extended.jpeg_thumbnail = preview.thumbnail;
+            extended.preview_type = Some(wa::message::extended_text_message::PreviewType::NONE);
+        }
+    }
+    wa::Message { extended_text_message: MessageField::some(extended), ..wa::Message::default() }
 }
 
 fn field<T: Default>(value: Option<T>) -> MessageField<T> {
@@ -217,21 +215,40 @@ async fn own_jid(client: &Client, group: &Jid) -> Result<String, BuildError> {
     Ok(own.to_non_ad_string())
 }
 
-fn context_info(client: &Client, context: &Context, to: &Jid) -> Option<wa::ContextInfo> {
-    if context.quoted.is_none() && context.mentions.is_empty() {
-        return None;
+async fn context_info(
+    client: &Client,
+    context: &Context,
+    to: &Jid,
+) -> Result<Option<wa::ContextInfo>, BuildError> {
+    let mention_all = context.mention_all && to.is_group();
+    if context.quoted.is_none() && context.mentions.is_empty() && !mention_all {
+        return Ok(None);
     }
     let mut info = wa::ContextInfo { mentioned_jid: context.mentions.clone(), ..wa::ContextInfo::default() };
+    if mention_all {
+        // The mark that new apps know, and every member by name for those that do not know it.
+        info.non_jid_mentions = Some(1);
+        let own = own_jid(client, to).await?;
+        let group = client.groups().query_info(to).await.map_err(|e| BuildError::Group(e.to_string()))?;
+        let members = group.participants.iter().map(Jid::to_non_ad_string).filter(|jid| *jid != own);
+        let new: Vec<String> = members.filter(|jid| !context.mentions.contains(jid)).collect();
+        info.mentioned_jid.extend(new);
+    }
     if let Some(Target { id, from_me, author, text }) = &context.quoted {
-        let writer = if *from_me { client.pn() } else { Some(to.clone()).filter(|to| !to.is_group()) };
+        let writer = match (to.is_group(), *from_me) {
+            (true, true) => Some(own_jid(client, to).await?),
+            (true, false) => None,
+            (false, true) => client.pn().map(|jid| jid.to_non_ad_string()),
+            (false, false) => Some(to.to_non_ad_string()),
+        };
         info.stanza_id = Some(id.clone());
-        info.participant = author.clone().or_else(|| writer.map(|jid| jid.to_non_ad_string()));
+        info.participant = author.clone().or(writer);
         // The recipient's app shows its own copy of the quoted message; this is for one that has none.
         let text = text.clone().unwrap_or_default();
         info.quoted_message =
             MessageField::some(wa::Message { conversation: Some(text), ..wa::Message::default() });
     }
-    Some(info)
+    Ok(Some(info))
 }
 
 /// Adds what a file's message refers to.
@@ -250,62 +267,56 @@ fn attach(message: &mut wa::Message, context: wa::ContextInfo) {
     }
 }
 
-#[allow(clippy::too_many_arguments, reason = "the parts of one stored file, for its one caller")]
-async fn upload(
-    client: &Client,
-    media: MediaKind,
-    mime: String,
-    filename: String,
-    caption: Option<String>,
-    dimensions: Option<(u32, u32)>,
-    file: PathBuf,
-    scratch: PathBuf,
-) -> Result<wa::Message, BuildError> {
-    let media_type = match media {
-        MediaKind::Image => MediaType::Image,
-        MediaKind::Video => MediaType::Video,
-        MediaKind::Audio | MediaKind::Voice => MediaType::Audio,
-        MediaKind::Document => MediaType::Document,
-        MediaKind::Sticker => MediaType::Sticker,
+/// The message of a file that is uploaded.
+fn with_file(content: &Content, uploaded: Uploaded) -> Result<wa::Message, BuildError> {
+    let Content::Media { media, mime, filename, caption, dimensions, seconds, waveform, .. } = content else {
+        return Err(BuildError::Content("it has no file"));
     };
-    let (encrypted, info) = tokio::task::spawn_blocking(move || encrypt(&file, &scratch, media_type))
-        .await
-        .map_err(|e| BuildError::Upload(e.to_string()))?
-        .map_err(BuildError::File)?;
-    let upload = client
-        .upload_stream(encrypted, info, media_type)
-        .await
-        .map_err(|e| BuildError::Upload(format!("{e:#}")))?;
-    let mimetype = Some(mime);
+    let Uploaded { upload, thumbnail } = uploaded;
+    let (mimetype, caption, seconds) = (Some(mime.clone()), caption.clone(), *seconds);
+    let (width, height) = (dimensions.map(|d| d.0), dimensions.map(|d| d.1));
     Ok(match media {
         MediaKind::Image => {
-            let mut message =
-                image_message(upload, ImageOptions { caption, mimetype, ..ImageOptions::default() });
-            if let (Some((width, height)), Some(image)) = (dimensions, message.image_message.as_option_mut())
-            {
-                image.width = Some(width);
-                image.height = Some(height);
+            let options =
+                ImageOptions { caption, mimetype, jpeg_thumbnail: thumbnail, ..ImageOptions::default() };
+            let mut message = image_message(upload, options);
+            if let Some(image) = message.image_message.as_option_mut() {
+                (image.width, image.height) = (width, height);
             }
             message
         }
         MediaKind::Video => {
-            video_message(upload, VideoOptions { caption, mimetype, ..VideoOptions::default() })
+            let options =
+                VideoOptions { caption, mimetype, duration_seconds: seconds, ..VideoOptions::default() };
+            let mut message = video_message(upload, options);
+            if let Some(video) = message.video_message.as_option_mut() {
+                (video.width, video.height) = (width, height);
+            }
+            message
         }
-        MediaKind::Audio | MediaKind::Voice => audio_message(
-            upload,
-            AudioOptions { mimetype, ptt: Some(media == MediaKind::Voice), ..AudioOptions::default() },
-        ),
+        MediaKind::Audio | MediaKind::Voice => {
+            let waveform = waveform.as_deref().and_then(|text| STANDARD.decode(text).ok());
+            let ptt = Some(*media == MediaKind::Voice);
+            let options = AudioOptions {
+                mimetype,
+                ptt,
+                duration_seconds: seconds,
+                waveform,
+                ..AudioOptions::default()
+            };
+            audio_message(upload, options)
+        }
         MediaKind::Document => document_message(
             upload,
             DocumentOptions {
                 title: Some(filename.clone()),
-                file_name: Some(filename),
+                file_name: Some(filename.clone()),
                 caption,
                 mimetype,
                 ..DocumentOptions::default()
             },
         ),
-        MediaKind::Sticker => sticker_message(upload, mimetype, dimensions),
+        MediaKind::Sticker => sticker_message(upload, mimetype, *dimensions),
     })
 }
 

@@ -25,9 +25,15 @@ pub enum Content {
         caption: Option<String>,
         /// Bytes.
         size: u64,
-        /// Pixels, of an image.
+        /// Pixels, of an image or a film.
         #[serde(default)]
         dimensions: Option<(u32, u32)>,
+        /// How long a sound or a film is.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        seconds: Option<u32>,
+        /// Of a voice note: 64 levels of 0 to 100, in Base64.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        waveform: Option<String>,
     },
     /// A question with options to tap.
     Poll {
@@ -119,15 +125,21 @@ pub struct Context {
     /// JIDs of those whose `@number` in the text is a mention.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub mentions: Vec<String>,
+    /// Whether everybody in the group is mentioned.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub mention_all: bool,
     /// Whether the recipient's app is told to show no preview of a link.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub no_preview: bool,
+    /// Whether the page behind the text's first link is asked for a preview before the message is sent.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub preview: bool,
 }
 
 impl Context {
     /// Whether it says nothing.
     pub fn is_empty(&self) -> bool {
-        self.quoted.is_none() && self.mentions.is_empty() && !self.no_preview
+        *self == Context::default()
     }
 }
 

@@ -14,11 +14,13 @@ mod orders;
 mod pump;
 mod record;
 pub mod schedule;
+mod settings;
 mod strangers;
+mod upload;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use redb::ReadableTable;
@@ -27,7 +29,7 @@ use tokio::task::JoinHandle;
 
 use crate::clock::now_ms;
 use crate::config::Config;
-use crate::media::Spool;
+use crate::media::{Previews, Spool};
 use crate::session::{self, ReceiptEvent, ReceiptKind, Registry};
 use crate::store::{Store, StoreError, json};
 
@@ -37,7 +39,9 @@ use message_id::MessageIds;
 pub use orders::{Cancelled, Retried};
 pub use record::{Message, Progress, Reference, TABLES};
 use schedule::Pace;
+pub use settings::{Allow, SessionSettings};
 pub use strangers::{Acquaintance, StrangerSettings};
+use upload::Uploads;
 
 /// Receipts taken into one write.
 const RECEIPT_BATCH: usize = 256;
@@ -158,6 +162,7 @@ struct Shared {
     settings: OutboxSettings,
     message_ids: MessageIds,
     counts: Counts,
+    uploads: Uploads,
     /// Files that a receipt made unneeded before the send's own end was recorded, which removes them. What a crash
     /// leaves is found by the next start.
     freed: Mutex<HashSet<String>>,
@@ -165,6 +170,12 @@ struct Shared {
     lanes: Mutex<HashMap<u32, Arc<Lane>>>,
     /// Whether a chat ever wrote to us, as far as whoever sets this knows.
     acquaintance: OnceLock<Acquaintance>,
+    /// Makes link previews, once somebody has set it.
+    previews: OnceLock<Previews>,
+    /// What sessions do otherwise than the settings say. Held for map operations only.
+    own: RwLock<HashMap<u32, SessionSettings>>,
+    /// Changes of `own`, one at a time.
+    changing: tokio::sync::Mutex<()>,
 }
 
 /// Ends of attempts since the start.
@@ -222,7 +233,7 @@ impl Outbox {
         // Filled anew where the store asks for a second reading.
         let mut lanes: HashMap<u32, Arc<Lane>> = HashMap::new();
         let mut needed = HashSet::new();
-        let message_ids = store.read(|txn| {
+        let (message_ids, own) = store.read(|txn| {
             lanes.clear();
             let messages = txn.open_table(record::MESSAGES)?;
             for seq in record::unfinished(txn, None)? {
@@ -230,7 +241,7 @@ impl Outbox {
                 lanes.entry(message.session_no).or_default().depth.fetch_add(1, Ordering::Relaxed);
                 needed.extend(message.file_id().map(str::to_owned));
             }
-            record::message_ids(txn)
+            Ok((record::message_ids(txn)?, settings::load(txn)?))
         })?;
         match spool.sweep(|id| needed.contains(id)) {
             Ok(0) => {}
@@ -244,9 +255,13 @@ impl Outbox {
                 settings,
                 message_ids,
                 counts: Counts::default(),
+                uploads: Uploads::default(),
                 freed: Mutex::default(),
                 lanes: Mutex::new(lanes),
                 acquaintance: OnceLock::new(),
+                previews: OnceLock::new(),
+                own: RwLock::new(own.into_iter().collect()),
+                changing: tokio::sync::Mutex::default(),
             }),
         })
     }
@@ -255,6 +270,13 @@ impl Outbox {
     pub fn set_acquaintance(&self, acquaintance: Acquaintance) {
         if self.shared.acquaintance.set(acquaintance).is_err() {
             log::error!("the outbox was told twice how to know who wrote to us");
+        }
+    }
+
+    /// Tells the outbox who makes link previews. Until then, there are none.
+    pub fn set_previews(&self, previews: Previews) {
+        if self.shared.previews.set(previews).is_err() {
+            log::error!("the outbox was told twice who makes link previews");
         }
     }
 
@@ -414,11 +436,13 @@ impl Outbox {
                 files.extend(settled.and_then(|settled| settled.file));
             }
             txn.open_table(record::SENT)?.remove(session_no)?;
+            settings::forget(txn, session_no)?;
             Ok((Some(files), true))
         });
         match write.await {
             Ok(Some(files)) => {
                 self.shared.lanes.lock().unwrap_or_else(PoisonError::into_inner).remove(&session_no);
+                self.shared.own.write().unwrap_or_else(PoisonError::into_inner).remove(&session_no);
                 for id in files {
                     self.remove_file(&id).await;
                 }
@@ -434,6 +458,7 @@ impl Outbox {
 
     /// Removes a kept file. One that stays is found by the next start.
     async fn remove_file(&self, id: &str) {
+        self.shared.uploads.forget(id);
         if let Err(e) = self.shared.spool.remove(id).await {
             log::warn!("{e}");
         }

@@ -145,7 +145,7 @@ pub(super) async fn run(outbox: Outbox, session: Session) {
     let mut clients = session.watch_client();
     let lane = outbox.lane(session.no());
     let mut waiting = Waiting {
-        schedule: Schedule::new(outbox.shared.settings.pace),
+        schedule: Schedule::new(outbox.pace(session.no())),
         quick: Reader::new(record::QUEUE),
         slow: Reader::new(record::PACED),
     };
@@ -176,6 +176,7 @@ pub(super) async fn run(outbox: Outbox, session: Session) {
             continue;
         }
         let schedule = &mut waiting.schedule;
+        schedule.set_pace(outbox.pace(session.no()), Instant::now());
         let client = clients.borrow_and_update().clone();
         let mut wake_at = None;
         match &client {

@@ -50,6 +50,7 @@ pub const TABLES: &[Table] = &[
     Table::of::<&'static str>("outbox_reference"),
     Table::of::<u32>("outbox_sent"),
     super::strangers::TABLE,
+    super::settings::TABLE,
 ];
 
 /// What a reference stands for.

@@ -15,7 +15,7 @@ const RETRY_FIRST: Duration = Duration::from_secs(2);
 const RETRY_CAP: Duration = Duration::from_secs(300);
 
 /// Pacing of one session.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pace {
     /// Pause between two sends.
     pub delay: Duration,
@@ -67,6 +67,14 @@ impl Schedule {
             next_send: None,
             slow_flight: None,
             last_slow: None,
+        }
+    }
+
+    /// Changes the pacing. A shorter pause counts at once, a longer one after the next message.
+    pub fn set_pace(&mut self, pace: Pace, now: Instant) {
+        if pace != self.pace {
+            self.pace = pace;
+            self.next_send = self.next_send.map(|at| at.min(now + pace.delay + pace.jitter));
         }
     }
 
@@ -256,6 +264,23 @@ mod tests {
         assert_eq!(s.next(now, 0.5), send(1, "a"));
         assert_eq!(s.next(now, 0.5), Next::At(now + Duration::from_secs(6)));
         assert_eq!(s.next(now + Duration::from_secs(6), 0.5), send(2, "b"));
+    }
+
+    #[test]
+    fn a_shorter_pause_counts_at_once_and_a_longer_one_after_the_next_message() {
+        let (now, hour) = (Instant::now(), Duration::from_secs(3600));
+        let second = Duration::from_secs(1);
+        let mut s = Schedule::new(Pace { delay: hour, ..NO_PACE });
+        for chat in ["a", "b", "c"] {
+            s.push(1, chat.into());
+        }
+        assert_eq!(s.next(now, 0.0), send(1, "a"));
+        assert_eq!(s.next(now, 0.0), Next::At(now + hour));
+        s.set_pace(Pace { delay: second, ..NO_PACE }, now);
+        assert_eq!(s.next(now, 0.0), Next::At(now + second));
+        s.set_pace(Pace { delay: hour, ..NO_PACE }, now);
+        assert_eq!(s.next(now + second, 0.0), send(1, "b"));
+        assert_eq!(s.next(now + second, 0.0), Next::At(now + second + hour));
     }
 
     #[test]

@@ -42,7 +42,9 @@ impl StrangerSettings {
             return 0;
         }
         let mut count = 0;
-        for draft in drafts.iter_mut().filter(|draft| !draft.to.ends_with("@g.us")) {
+        for draft in
+            drafts.iter_mut().filter(|draft| !draft.to.ends_with("@g.us") && !draft.body.is_about_another())
+        {
             if !knows(session_no, &draft.to) {
                 count += 1;
                 draft.options.pause = draft.options.pause.max(self.delay);
@@ -88,7 +90,7 @@ pub(super) fn day_left(now_ms: i64) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::outbox::{Body, Options};
+    use crate::outbox::{Body, Content, Options};
     use crate::store::{Store, StoreOptions};
 
     fn draft(to: &str) -> Draft {
@@ -98,6 +100,10 @@ mod tests {
     #[test]
     fn strangers_are_slowed_down_and_others_are_not() {
         let settings = StrangerSettings { daily_cap: 0, delay: Duration::from_secs(9) };
+        let delete = Body::Other(Content::Delete { target: "3EB0".into() });
+        let mut later = [Draft { body: delete, ..draft("6282@s.whatsapp.net") }];
+        let nobody: Acquaintance = Arc::new(|_: u32, _: &str| false);
+        assert_eq!(settings.apply(1, &mut later, &nobody), 0);
         let knows: Acquaintance = Arc::new(|_, chat| chat.starts_with("6281"));
         let mut drafts = [draft("6281@s.whatsapp.net"), draft("6282@s.whatsapp.net"), draft("1@g.us")];
         assert_eq!(settings.apply(1, &mut drafts, &knows), 1);

@@ -95,6 +95,24 @@ impl Session {
         Ok(self.lookup_many(&[number.to_owned()]).await?.pop().unwrap_or(Lookup::Unregistered))
     }
 
+    /// As [`Session::lookup`], for several numbers: those that are not remembered are asked for at once. Answers in the
+    /// order of the question.
+    pub async fn lookup_each(&self, numbers: &[String]) -> Result<Vec<Lookup>, LookupError> {
+        let known: Vec<Option<String>> = numbers.iter().map(|n| remembered(self.store(), n)).collect();
+        let unknown: Vec<String> =
+            numbers.iter().zip(&known).filter(|(_, known)| known.is_none()).map(|(n, _)| n.clone()).collect();
+        let mut asked = match unknown.is_empty() {
+            true => Vec::new(),
+            false => self.lookup_many(&unknown).await?,
+        }
+        .into_iter();
+        let answer = |known: Option<String>| match known {
+            Some(jid) => Lookup::Registered(jid),
+            None => asked.next().unwrap_or(Lookup::Unregistered),
+        };
+        Ok(known.into_iter().map(answer).collect())
+    }
+
     /// Asks for several numbers at once, whatever is remembered. Answers in the order of the question.
     pub async fn lookup_many(&self, numbers: &[String]) -> Result<Vec<Lookup>, LookupError> {
         let client = self.client().ok_or(LookupError::NotConnected)?;

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use wacore::store::device::DevicePropsOverride;
 use wacore::store::error::StoreError;
@@ -22,6 +22,7 @@ use super::acks::{Ack, Acks};
 use super::http::WhatsAppHttp;
 use super::inbound::{self, Inbound};
 use super::transport::{LateClient, Sockets};
+use crate::clock::ClockState;
 use crate::inbox::{Inbox, Origin};
 use crate::store::account::AccountStore;
 
@@ -72,6 +73,8 @@ pub struct ClientSetup {
     pub http: WhatsAppHttp,
     /// Where events go.
     pub inbox: Inbox,
+    /// Whether the clock can be right: nobody dials before.
+    pub clock: watch::Receiver<ClockState>,
 }
 
 /// A running client.

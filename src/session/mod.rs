@@ -4,8 +4,10 @@
 //! every session of the box. Sessions know the store and nothing above it: acks and receipts leave through channels.
 
 mod acks;
+mod chats;
 mod contacts;
 mod driver;
+pub mod groups;
 mod http;
 mod inbound;
 mod network;
@@ -21,6 +23,7 @@ mod version;
 use std::time::SystemTime;
 
 pub use acks::{Ack, AckWait, Acks};
+pub use chats::{ChatError, MAX_READ, MAX_TYPING, Typing};
 pub use contacts::{Lookup, LookupError};
 pub use driver::ClientSetup;
 pub use http::WhatsAppHttp;

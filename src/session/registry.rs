@@ -186,6 +186,8 @@ struct Shared {
     sessions: RwLock<BTreeMap<u32, Entry>>,
     /// Counts up with every session created or deleted.
     changes: watch::Sender<u64>,
+    /// One creation at a time, so that several at once cannot pass the limit together.
+    creating: tokio::sync::Mutex<()>,
 }
 
 impl Registry {
@@ -204,6 +206,7 @@ impl Registry {
             receipts,
             sessions: RwLock::default(),
             changes: watch::Sender::new(0),
+            creating: tokio::sync::Mutex::default(),
         };
         let registry = Registry { shared: Arc::new(shared) };
         for record in records {
@@ -252,6 +255,7 @@ impl Registry {
         if name.is_empty() || name.chars().count() > MAX_NAME || name.chars().any(char::is_control) {
             return Err(RegistryError::Name);
         }
+        let _one_at_a_time = self.shared.creating.lock().await;
         if self.list().len() >= MAX_SESSIONS {
             return Err(RegistryError::TooMany);
         }

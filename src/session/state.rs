@@ -37,6 +37,8 @@ pub enum Phase {
         /// Whether a returning network or a request to reconnect cuts the wait short (not during a ban).
         skippable: bool,
     },
+    /// Would dial, but the clock is not set: [`Event::ClockReady`] dials.
+    Held,
     /// A client runs, not logged in yet.
     Dialing {
         /// When it is given up.
@@ -118,6 +120,8 @@ pub enum Event {
     StoreFailed,
     /// The time in [`State::deadline`] came.
     Timer,
+    /// The clock is set, or has been waited for long enough.
+    ClockReady,
     /// A route to the outside came back.
     NetworkUp,
     /// Somebody asked to dial now, or for fresh QR codes.
@@ -160,6 +164,7 @@ pub struct State {
     pub attempts: u32,
     qr_sets: u32,
     restarts: Vec<Instant>,
+    hold: bool,
 }
 
 impl State {
@@ -172,7 +177,13 @@ impl State {
             attempts: 0,
             qr_sets: 0,
             restarts: Vec::new(),
+            hold: false,
         }
+    }
+
+    /// The clock is not set: nothing is dialled before [`Event::ClockReady`].
+    pub fn hold(&mut self) {
+        self.hold = true;
     }
 
     /// The state as applications see it.
@@ -180,9 +191,11 @@ impl State {
         match self.phase {
             Phase::Idle | Phase::Stopped => Status::Disconnected,
             Phase::Waiting { skippable: false, .. } => Status::Disconnected,
-            Phase::Waiting { .. } | Phase::Dialing { .. } | Phase::Paired | Phase::Stopping { .. } => {
-                Status::Connecting
-            }
+            Phase::Waiting { .. }
+            | Phase::Held
+            | Phase::Dialing { .. }
+            | Phase::Paired
+            | Phase::Stopping { .. } => Status::Connecting,
             Phase::Pairing => Status::Qr,
             Phase::Connected { .. } => Status::Connected,
         }
@@ -318,6 +331,14 @@ impl State {
                 }
                 _ => Vec::new(),
             },
+            Event::ClockReady => {
+                self.hold = false;
+                if self.phase != Phase::Held {
+                    return Vec::new();
+                }
+                self.reason = Reason::None;
+                self.dial(now)
+            }
             Event::NetworkUp => match self.phase {
                 Phase::Waiting { skippable: true, .. } if self.reason == Reason::Network => {
                     self.attempts = 0;
@@ -335,9 +356,11 @@ impl State {
                         Vec::new()
                     }
                     // A ban does not end sooner for being asked, and each log-in during one may lengthen it.
-                    Phase::Waiting { .. } | Phase::Paired | Phase::Stopping { .. } | Phase::Stopped => {
-                        Vec::new()
-                    }
+                    Phase::Waiting { .. }
+                    | Phase::Held
+                    | Phase::Paired
+                    | Phase::Stopping { .. }
+                    | Phase::Stopped => Vec::new(),
                     Phase::Dialing { .. } | Phase::Pairing | Phase::Connected { .. } => {
                         self.stop_then(After::Dial, Effect::HangUp)
                     }
@@ -370,6 +393,11 @@ impl State {
     }
 
     fn dial(&mut self, now: Instant) -> Vec<Effect> {
+        if self.hold {
+            self.phase = Phase::Held;
+            self.reason = Reason::Clock;
+            return Vec::new();
+        }
         self.phase = Phase::Dialing { give_up: now + DIAL_TIMEOUT };
         vec![Effect::Dial]
     }
@@ -441,7 +469,7 @@ impl State {
                 self.reason = Reason::Network;
                 self.wait(now, roll)
             }
-            Phase::Idle | Phase::Waiting { .. } | Phase::Stopped => Vec::new(),
+            Phase::Idle | Phase::Waiting { .. } | Phase::Held | Phase::Stopped => Vec::new(),
         }
     }
 

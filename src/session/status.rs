@@ -52,6 +52,8 @@ pub enum Reason {
     Refused(u16),
     /// The store could not be read or written.
     Store,
+    /// The box's clock is certainly wrong: no certificate could be checked.
+    Clock,
 }
 
 impl Reason {
@@ -69,6 +71,7 @@ impl Reason {
             Reason::RestartLoop => "restart_loop",
             Reason::Refused(_) => "refused",
             Reason::Store => "store",
+            Reason::Clock => "clock_not_set",
         }
     }
 
@@ -98,6 +101,9 @@ impl Reason {
             }
             Reason::Refused(_) => "WhatsApp refused the log-in; Kurir tries again later.",
             Reason::Store => "The store cannot be written; check the disk.",
+            Reason::Clock => {
+                "The box's clock is not set yet; Kurir connects once a time server has answered, or after a few minutes."
+            }
         }
     }
 }

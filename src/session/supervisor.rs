@@ -15,7 +15,7 @@ use super::registry::PairCodeError;
 use super::state::{Effect, Event, Phase, State};
 use super::{PairingCode, Reason, ReceiptEvent, Snapshot, Status, Versions};
 use super::{inbound, network};
-use crate::clock::now_ms;
+use crate::clock::{ClockState, now_ms};
 use crate::ids;
 use crate::store::account::{AccountId, AccountStore};
 use crate::store::{Store, StoreError};
@@ -129,6 +129,12 @@ impl Supervisor {
             .and_then(|until| u64::try_from(until - now_ms()).ok())
             .filter(|left| *left > 0)
             .map(Duration::from_millis);
+        let mut clock = self.setup.clock.clone();
+        if *clock.borrow_and_update() == ClockState::Unset {
+            self.state.hold();
+        }
+        // Nothing that can be set is left to wait for.
+        let mut clock_moves = !clock.borrow().is_set();
         self.take(Event::Start { ban_left }).await;
         while !self.finished {
             let deadline = self.state.deadline().map(tokio::time::Instant::from_std);
@@ -170,6 +176,17 @@ impl Supervisor {
                     self.take(Event::QrExhausted).await;
                 }
                 () = probe => self.probe_network().await,
+                changed = clock.changed(), if clock_moves => {
+                    let state = *clock.borrow_and_update();
+                    clock_moves = changed.is_ok() && !state.is_set();
+                    if state != ClockState::Unset {
+                        self.take(Event::ClockReady).await;
+                    }
+                    if state.is_set() {
+                        // Whoever dialled with a wrong clock failed for it.
+                        self.take(Event::NetworkUp).await;
+                    }
+                }
             }
         }
     }

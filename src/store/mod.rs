@@ -15,6 +15,7 @@ use tokio::sync::{oneshot, watch};
 
 pub mod account;
 mod disk;
+pub mod erase;
 mod error;
 pub mod json;
 mod open;
@@ -210,8 +211,30 @@ impl Store {
         F: FnMut(&WriteTransaction) -> Result<(T, bool), StoreError> + Send + 'static,
         T: Send + 'static,
     {
+        self.queued(f, false).await
+    }
+
+    /// Like [`Self::write_if`], but it causes no commit: it is part of the next one, at the latest of one after
+    /// [`StoreOptions::soon_delay`], and returns after that. For writes that have to be known to be on disk, by a
+    /// caller who is in no hurry.
+    ///
+    /// # Errors
+    /// As [`Self::write`].
+    pub async fn write_patiently<T, F>(&self, f: F) -> Result<T, StoreError>
+    where
+        F: FnMut(&WriteTransaction) -> Result<(T, bool), StoreError> + Send + 'static,
+        T: Send + 'static,
+    {
+        self.queued(f, true).await
+    }
+
+    async fn queued<T, F>(&self, run: F, is_patient: bool) -> Result<T, StoreError>
+    where
+        F: FnMut(&WriteTransaction) -> Result<(T, bool), StoreError> + Send + 'static,
+        T: Send + 'static,
+    {
         let (answer, answered) = oneshot::channel();
-        self.shared.queue.push(Box::new(Awaited { run: f, value: None, answer })).await?;
+        self.shared.queue.push(Box::new(Awaited { run, value: None, is_patient, answer })).await?;
         answered.await.unwrap_or(Err(StoreError::Closed))
     }
 

@@ -15,7 +15,7 @@ pub(super) trait Job: Send {
     fn run(&mut self, txn: &WriteTransaction) -> Result<bool, StoreError>;
     /// Called once: the job's commit is on disk, or it failed.
     fn finish(self: Box<Self>, result: Result<(), StoreError>);
-    /// Whether someone waits for it.
+    /// Whether it is to be committed at once: someone waits for it, and has nothing else to do.
     fn is_awaited(&self) -> bool;
 }
 
@@ -23,6 +23,8 @@ pub(super) trait Job: Send {
 pub(super) struct Awaited<T, F> {
     pub(super) run: F,
     pub(super) value: Option<T>,
+    /// The caller would rather wait for the next commit than cause one.
+    pub(super) is_patient: bool,
     pub(super) answer: oneshot::Sender<Result<T, StoreError>>,
 }
 
@@ -44,7 +46,7 @@ where
     }
 
     fn is_awaited(&self) -> bool {
-        true
+        !self.is_patient
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use redb::{Database, ReadableDatabase, ReadableTable, TableHandle, WriteTransaction};
+use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition, TableHandle, WriteTransaction};
 
 use super::StoreError;
 use super::tables::{ACCOUNT_TABLES, META, SCHEMA_VERSION, Table};
@@ -17,7 +17,40 @@ pub(super) struct Migration {
 }
 
 /// In order. A step is never edited once released; it may use no table definition from `tables`, which moves on.
-pub(super) const MIGRATIONS: &[Migration] = &[];
+pub(super) const MIGRATIONS: &[Migration] = &[Migration { from: 1, step: pack_the_journal_index }];
+
+/// Version 2: the journal's index by event id, one row for each event, becomes rows of 480 beginnings of ids.
+fn pack_the_journal_index(txn: &WriteTransaction) -> Result<(), StoreError> {
+    const JOURNAL: TableDefinition<'static, u64, &'static [u8]> = TableDefinition::new("journal");
+    const OLD: TableDefinition<'static, &'static [u8], &'static [u8]> = TableDefinition::new("journal_id");
+    const NEW: TableDefinition<'static, u64, &'static [u8]> = TableDefinition::new("journal_index");
+    const BLOCK: u64 = 480;
+    const PREFIX: usize = 8;
+    {
+        let journal = txn.open_table(JOURNAL)?;
+        let mut new = txn.open_table(NEW)?;
+        let mut block: Option<(u64, Vec<u8>)> = None;
+        for row in journal.iter()? {
+            let (seq, row) = row?;
+            let (number, at) = (seq.value() / BLOCK, (seq.value() % BLOCK) as usize);
+            if let Some((full, prefixes)) = block.take_if(|(there, _)| *there != number) {
+                new.insert(full, prefixes.as_slice())?;
+            }
+            let (_, prefixes) = block.get_or_insert((number, Vec::new()));
+            prefixes.resize(at * PREFIX, 0);
+            let prefix = row
+                .value()
+                .get(..PREFIX)
+                .ok_or_else(|| StoreError::Row { table: "journal", detail: "too short".to_owned() })?;
+            prefixes.extend(prefix);
+        }
+        if let Some((last, prefixes)) = block {
+            new.insert(last, prefixes.as_slice())?;
+        }
+    }
+    txn.delete_table(OLD)?;
+    Ok(())
+}
 
 /// The lowest version that [`MIGRATIONS`] lead up from.
 pub(super) const OLDEST: u32 = SCHEMA_VERSION - MIGRATIONS.len() as u32;
@@ -112,16 +145,17 @@ pub(super) fn prepare(
 
 #[cfg(test)]
 mod tests {
-    use redb::{ReadableTableMetadata, TableDefinition};
+    use redb::ReadableTableMetadata;
 
     use super::*;
 
-    /// A file as a version 0 might have left it: numbers as text, in a table that version 1 calls something else.
+    /// A file as an earlier version might have left it: numbers as text, in a table that ours calls something else.
     const OLD: TableDefinition<'static, &'static str, &'static [u8]> = TableDefinition::new("version0");
     const NEW: TableDefinition<'static, &'static str, &'static [u8]> = TableDefinition::new("version1");
+    const BEFORE: u32 = SCHEMA_VERSION - 1;
 
     const STEP: Migration = Migration {
-        from: 0,
+        from: BEFORE,
         step: |txn| {
             {
                 let old = txn.open_table(OLD)?;
@@ -143,10 +177,10 @@ mod tests {
         },
     };
 
-    fn version_0(rows: &[(&str, &str)]) -> Database {
+    fn version_before(rows: &[(&str, &str)]) -> Database {
         let db = Database::builder().create_with_backend(redb::backends::InMemoryBackend::new()).unwrap();
         let txn = db.begin_write().unwrap();
-        txn.open_table(META).unwrap().insert(SCHEMA, 0u32.to_le_bytes().as_slice()).unwrap();
+        txn.open_table(META).unwrap().insert(SCHEMA, BEFORE.to_le_bytes().as_slice()).unwrap();
         for (key, value) in rows {
             txn.open_table(OLD).unwrap().insert(key, value.as_bytes()).unwrap();
         }
@@ -165,11 +199,11 @@ mod tests {
 
     #[test]
     fn an_older_file_is_brought_up_to_date() {
-        let db = version_0(&[("a", "1"), ("b", "700")]);
-        assert_eq!(find(&db).unwrap(), Found::Version(0));
-        migrate(&db, &[STEP], 1).unwrap();
-        assert_eq!(find(&db).unwrap(), Found::Version(1));
-        assert!(!needs_preparing(&db, &Found::Version(1), &[]).unwrap());
+        let db = version_before(&[("a", "1"), ("b", "700")]);
+        assert_eq!(find(&db).unwrap(), Found::Version(BEFORE));
+        migrate(&db, &[STEP], SCHEMA_VERSION).unwrap();
+        assert_eq!(find(&db).unwrap(), Found::Version(SCHEMA_VERSION));
+        assert!(!needs_preparing(&db, &Found::Version(SCHEMA_VERSION), &[]).unwrap());
         let txn = db.begin_read().unwrap();
         let new = txn.open_table(NEW).unwrap();
         assert_eq!(new.get("b").unwrap().unwrap().value(), 700u32.to_le_bytes());
@@ -179,9 +213,12 @@ mod tests {
 
     #[test]
     fn a_migration_that_fails_changes_nothing() {
-        let db = version_0(&[("a", "1"), ("b", "not a number")]);
-        assert!(matches!(migrate(&db, &[STEP], 1), Err(StoreError::Row { table: "version0", .. })));
-        assert_eq!(find(&db).unwrap(), Found::Version(0));
+        let db = version_before(&[("a", "1"), ("b", "not a number")]);
+        assert!(matches!(
+            migrate(&db, &[STEP], SCHEMA_VERSION),
+            Err(StoreError::Row { table: "version0", .. })
+        ));
+        assert_eq!(find(&db).unwrap(), Found::Version(BEFORE));
         let txn = db.begin_read().unwrap();
         assert_eq!(txn.open_table(OLD).unwrap().len().unwrap(), 2);
         assert!(matches!(txn.open_table(NEW), Err(redb::TableError::TableDoesNotExist(_))));
@@ -189,12 +226,44 @@ mod tests {
 
     #[test]
     fn a_gap_between_versions_is_refused() {
-        let db = version_0(&[]);
-        let refused = migrate(&db, &[Migration { from: 1, ..STEP }], 2);
+        let db = version_before(&[]);
+        let refused = migrate(&db, &[Migration { from: SCHEMA_VERSION, ..STEP }], SCHEMA_VERSION + 1);
+        let version = format!("version {BEFORE} ");
         assert!(
-            matches!(&refused, Err(StoreError::Refused { reason }) if reason.contains("version 0")),
+            matches!(&refused, Err(StoreError::Refused { reason }) if reason.contains(&version)),
             "{refused:?}"
         );
+    }
+
+    #[test]
+    fn version_2_packs_the_journals_index() {
+        const JOURNAL: TableDefinition<'static, u64, &'static [u8]> = TableDefinition::new("journal");
+        const OLD: TableDefinition<'static, &'static [u8], &'static [u8]> =
+            TableDefinition::new("journal_id");
+        const NEW: TableDefinition<'static, u64, &'static [u8]> = TableDefinition::new("journal_index");
+        let db = Database::builder().create_with_backend(redb::backends::InMemoryBackend::new()).unwrap();
+        let txn = db.begin_write().unwrap();
+        txn.open_table(META).unwrap().insert(SCHEMA, 1u32.to_le_bytes().as_slice()).unwrap();
+        // The events before 470 are no longer kept.
+        for seq in 470u64..970 {
+            let id = [seq.to_be_bytes(), [9; 8]].concat();
+            let row = [&id[..], b"{}"].concat();
+            txn.open_table(JOURNAL).unwrap().insert(seq, row.as_slice()).unwrap();
+            txn.open_table(OLD).unwrap().insert(id.as_slice(), seq.to_le_bytes().as_slice()).unwrap();
+        }
+        txn.commit().unwrap();
+        migrate(&db, MIGRATIONS, SCHEMA_VERSION).unwrap();
+        let txn = db.begin_read().unwrap();
+        assert!(matches!(txn.open_table(OLD), Err(redb::TableError::TableDoesNotExist(_))));
+        let new = txn.open_table(NEW).unwrap();
+        assert_eq!(new.len().unwrap(), 3);
+        for seq in [470u64, 479, 480, 959, 960, 969] {
+            let row = new.get(seq / 480).unwrap().unwrap();
+            let at = (seq % 480) as usize * 8;
+            assert_eq!(row.value()[at..at + 8], seq.to_be_bytes(), "{seq}");
+        }
+        assert!(new.get(0).unwrap().unwrap().value()[..470 * 8].iter().all(|byte| *byte == 0));
+        assert_eq!(new.get(2).unwrap().unwrap().value().len(), 10 * 8);
     }
 
     #[test]

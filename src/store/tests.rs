@@ -175,6 +175,42 @@ async fn a_deferred_write_is_committed_with_the_next() {
 }
 
 #[tokio::test]
+async fn a_patient_write_is_answered_after_a_commit_that_another_caused() {
+    let store = Store::open_with(
+        InMemoryBackend::new(),
+        &StoreOptions { soon_delay: Duration::from_secs(3600), ..options() },
+    )
+    .unwrap();
+    let other = store.clone();
+    let patient = tokio::spawn(async move {
+        let insert =
+            |txn: &WriteTransaction| Ok((txn.open_table(NUMBERS)?.insert(1, [].as_slice())?.is_none(), true));
+        let was_new = other.write_patiently(insert).await;
+        (was_new, count(&other))
+    });
+    while store.stats().queued == 0 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(store.stats().commits, 0);
+    put(&store, 2).await.unwrap();
+    let (was_new, seen) = patient.await.unwrap();
+    assert!(was_new.unwrap());
+    assert_eq!((seen, store.stats().commits), (2, 1));
+}
+
+#[tokio::test]
+async fn a_patient_write_does_not_wait_for_ever() {
+    let store = Store::open_with(
+        InMemoryBackend::new(),
+        &StoreOptions { soon_delay: Duration::from_millis(1), ..options() },
+    )
+    .unwrap();
+    let nothing = store.write_patiently(|_| Ok(((), false))).await;
+    assert!(nothing.is_ok());
+    assert_eq!(store.stats().commits, 0, "there was nothing to commit");
+}
+
+#[tokio::test]
 async fn a_deferred_write_does_not_wait_for_ever() {
     let store = Store::open_with(
         InMemoryBackend::new(),

@@ -43,6 +43,8 @@ const MAX_WISHES: usize = 64;
 pub struct WebhookSettings {
     /// The first pause after a failure; it doubles from there.
     pub retry_base: Duration,
+    /// How long an event is tried before it goes to the dead letters.
+    pub give_up: Duration,
     /// Where applications reach this box, for links to media.
     pub public_url: Option<String>,
     /// How long links to media work.
@@ -54,6 +56,7 @@ impl WebhookSettings {
     pub fn from_config(config: &Config) -> WebhookSettings {
         WebhookSettings {
             retry_base: config.webhook_retry,
+            give_up: config.limits.webhook_give_up,
             public_url: config.public_url.clone(),
             link_age: Duration::from_secs(u64::from(config.received_media_days) * 24 * 3600),
         }

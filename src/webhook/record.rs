@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use redb::{ReadTransaction, ReadableTable, TableDefinition, WriteTransaction};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::format::Format;
 use super::schedule::Parked;
@@ -99,7 +100,8 @@ pub struct Dead {
 }
 
 /// One attempt.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = WebhookAttempt)]
 pub struct Attempt {
     /// When, Unix milliseconds.
     pub at_ms: i64,

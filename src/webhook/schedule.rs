@@ -11,8 +11,6 @@ use serde::{Deserialize, Serialize};
 
 /// Longest pause between two attempts.
 pub const MAX_PAUSE: Duration = Duration::from_secs(3600);
-/// How long an event is tried before it goes to the dead letters.
-pub const GIVE_UP: Duration = Duration::from_secs(24 * 3600);
 /// Most events that are set aside; beyond it a refused event holds up the others.
 pub const MAX_PARKED: usize = 1_000;
 /// Attempts after which an event that only ever times out is set aside.
@@ -86,6 +84,7 @@ pub enum Effect {
 #[derive(Clone, Debug)]
 pub struct Lane {
     base: Duration,
+    give_up: Duration,
     parked: BTreeMap<u64, Parked>,
     /// Failures since the last success.
     failures: u32,
@@ -96,9 +95,10 @@ pub struct Lane {
 }
 
 impl Lane {
-    /// A lane with the events that were set aside earlier. `base`: the first pause.
-    pub fn new(base: Duration, parked: BTreeMap<u64, Parked>) -> Lane {
-        Lane { base, parked, failures: 0, failing_since: None, rest_until: None, front: (0, 0) }
+    /// A lane with the events that were set aside earlier. `base`: the first pause. `give_up`: how long an event is
+    /// tried before it goes to the dead letters.
+    pub fn new(base: Duration, give_up: Duration, parked: BTreeMap<u64, Parked>) -> Lane {
+        Lane { base, give_up, parked, failures: 0, failing_since: None, rest_until: None, front: (0, 0) }
     }
 
     /// Events that are set aside.
@@ -163,7 +163,7 @@ impl Lane {
         self.rest_until = self.rest(outcome, now, roll);
         if let Some(parked) = self.parked.get_mut(&seq) {
             parked.attempts = parked.attempts.saturating_add(1);
-            if now.saturating_sub(parked.first_ms) >= ms(GIVE_UP) {
+            if now.saturating_sub(parked.first_ms) >= ms(self.give_up) {
                 let Parked { attempts, first_ms, .. } = *parked;
                 self.parked.remove(&seq);
                 return Effect::Dead { attempts, first_ms };
@@ -177,7 +177,7 @@ impl Lane {
         self.front.1 = self.front.1.saturating_add(1);
         let attempts = self.front.1;
         let first_ms = recorded_ms.max(failing_since);
-        if now.saturating_sub(first_ms) >= ms(GIVE_UP) {
+        if now.saturating_sub(first_ms) >= ms(self.give_up) {
             return Effect::Dead { attempts, first_ms };
         }
         let aside = match outcome {
@@ -225,6 +225,7 @@ mod tests {
     use super::*;
 
     const BASE: Duration = Duration::from_secs(5);
+    const GIVE_UP: Duration = Duration::from_secs(24 * 3600);
     const DAY: i64 = 24 * 3600 * 1000;
 
     #[test]
@@ -238,7 +239,7 @@ mod tests {
 
     #[test]
     fn a_receiver_that_is_down_holds_the_front_until_it_is_back() {
-        let mut lane = Lane::new(BASE, BTreeMap::new());
+        let mut lane = Lane::new(BASE, GIVE_UP, BTreeMap::new());
         let mut now = 1_000;
         for attempt in 1..10 {
             assert_eq!(lane.next(now), Step::Next(None));
@@ -254,7 +255,7 @@ mod tests {
 
     #[test]
     fn what_was_recorded_long_ago_still_gets_its_day() {
-        let mut lane = Lane::new(BASE, BTreeMap::new());
+        let mut lane = Lane::new(BASE, GIVE_UP, BTreeMap::new());
         let start = 10 * DAY;
         assert_eq!(lane.settle(1, 0, Outcome::Down(None), start, 0.5), Effect::Held);
         assert_eq!(lane.settle(1, 0, Outcome::Down(None), start + DAY - 1, 0.5), Effect::Held);
@@ -267,7 +268,7 @@ mod tests {
 
     #[test]
     fn a_refused_event_is_set_aside_and_dies_after_a_day_of_its_own() {
-        let mut lane = Lane::new(BASE, BTreeMap::new());
+        let mut lane = Lane::new(BASE, GIVE_UP, BTreeMap::new());
         let Effect::Parked(parked) = lane.settle(1, 0, Outcome::Refused, 0, 0.5) else { panic!() };
         assert_eq!((parked.attempts, parked.next_ms), (1, 5_000));
         assert_eq!(lane.next(0), Step::Next(Some(5_000)), "the others go on meanwhile");
@@ -283,7 +284,7 @@ mod tests {
 
     #[test]
     fn an_event_that_only_one_receiver_chokes_on_does_not_block_it_for_ever() {
-        let mut lane = Lane::new(BASE, BTreeMap::new());
+        let mut lane = Lane::new(BASE, GIVE_UP, BTreeMap::new());
         assert_eq!(lane.settle(1, 0, Outcome::Slow, 0, 0.5), Effect::Held);
         assert_eq!(lane.settle(1, 0, Outcome::Slow, 0, 0.5), Effect::Held);
         assert!(matches!(lane.settle(1, 0, Outcome::Slow, 0, 0.5), Effect::Parked(_)));
@@ -291,7 +292,7 @@ mod tests {
 
     #[test]
     fn a_pause_that_the_receiver_asks_for_is_kept_but_not_beyond_reason() {
-        let mut lane = Lane::new(BASE, BTreeMap::new());
+        let mut lane = Lane::new(BASE, GIVE_UP, BTreeMap::new());
         lane.settle(1, 0, Outcome::Down(Some(Duration::from_secs(90))), 0, 0.5);
         assert_eq!(lane.next(0), Step::Rest(90_000));
         lane.settle(1, 0, Outcome::Down(Some(Duration::from_secs(9_000_000))), 90_000, 0.5);
@@ -315,7 +316,7 @@ mod tests {
         /// twice, and there is always something to do or to wait for.
         #[test]
         fn no_event_is_lost(script in prop::collection::vec((outcomes(), 0.0f64..1.0), 0..400)) {
-            let mut lane = Lane::new(BASE, BTreeMap::new());
+            let mut lane = Lane::new(BASE, GIVE_UP, BTreeMap::new());
             let (mut now, mut cursor) = (0i64, 0u64);
             let mut ended = std::collections::BTreeSet::new();
             for (outcome, roll) in script {

@@ -59,7 +59,7 @@ pub(super) async fn run(shared: Arc<Shared>, entry: Arc<Entry>) {
         tokio::time::sleep(STORE_PAUSE).await;
     };
     let agent = deliver::agent(&shared.fetch);
-    let lane = Lane::new(shared.settings.retry_base, parked);
+    let lane = Lane::new(shared.settings.retry_base, shared.settings.give_up, parked);
     let page = std::collections::VecDeque::new();
     let mut worker = Worker { shared, entry, agent, lane, cursor, stored: cursor, page };
     while let Err(e) = worker.work().await {

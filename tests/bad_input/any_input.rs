@@ -22,22 +22,38 @@ struct Stage {
     desk: Desk,
     router: Router,
     unpaired: String,
+    admin: String,
 }
 
 static STAGE: LazyLock<Arc<Stage>> = LazyLock::new(|| {
     let runtime = Runtime::new().unwrap();
-    let (desk, unpaired) = runtime.block_on(async {
+    let (desk, unpaired, admin) = runtime.block_on(async {
         let desk = Desk::open_with(|config| {
             config.limits.fetch_total = Duration::from_secs(1);
             config.limits.fetch_stall = Duration::from_millis(500);
         })
         .await;
         let unpaired = desk.office.gateway.registry().create("Baru", "main").await.unwrap();
-        (desk, unpaired.id().to_owned())
+        let admin = desk.office.gateway.keys().create("reader", "main", true).await.unwrap();
+        (desk, unpaired.id().to_owned(), admin)
     });
     let router = desk.office.gateway.router();
-    Arc::new(Stage { runtime, desk, router, unpaired })
+    Arc::new(Stage { runtime, desk, router, unpaired, admin })
 });
+
+impl Stage {
+    /// A GET with the administrator's key.
+    fn ask(&self, path: &str) -> Value {
+        let request =
+            Request::builder().uri(path).header("x-api-key", &self.admin).body(Body::empty()).unwrap();
+        let bytes = self.runtime.block_on(async {
+            let answer = self.router.clone().oneshot(request).await.unwrap();
+            assert_eq!(answer.status().as_u16(), 200, "{path}");
+            to_bytes(answer.into_body(), 10_000_000).await.unwrap()
+        });
+        serde_json::from_slice(&bytes).unwrap()
+    }
+}
 
 /// Texts that have broken programs before, and some that are right. `KEY` stands for the key.
 fn text() -> impl Strategy<Value = String> {
@@ -132,6 +148,26 @@ fn fields() -> impl Strategy<Value = Map<String, Value>> {
         "whatsapp",
         "sessionId",
         "phoneNumbers",
+        "text",
+        "emoji",
+        "chat",
+        "from_me",
+        "state",
+        "duration_s",
+        "messages",
+        "reply_to",
+        "mentions",
+        "preview",
+        "send_at_ms",
+        "poll",
+        "contact",
+        "participants",
+        "action",
+        "description",
+        "link",
+        "queue_allow",
+        "main_number",
+        "stranger_daily_cap",
         "",
     ]);
     (prop::bool::weighted(0.9), prop::collection::vec((names, prop::option::weighted(0.9, value())), 0..3))
@@ -230,9 +266,42 @@ fn path() -> impl Strategy<Value = String> {
         "/check-number",
         "/generate-qr",
         "/info-devices",
+        "/api/sessions/NEW/pair-code",
+        "/api/sessions/NEW/reconnect",
+        "/logout-device?device=NEW",
+        "/delete-device?device=none",
+        "/disconnect?device=NEW",
+        "/api/v1/webhooks",
+        "/api/v1/webhooks/NEW",
+        "/api/v1/webhooks/NEW/rotate-secret",
+        "/api/v1/webhooks/NEW/deliveries",
+        "/api/v1/webhooks/NEW/dead",
+        "/api/v1/webhooks/NEW/replay",
+        "/api/v1/media/NEW",
+        "/api/v1/requests",
+        "/api/v1/requests?limit=200",
+        "/api/v1/requests/1",
         "/api/message-status/ID",
         "/api/message-status/ID/cancel",
         "/api/message-status/ID/retry",
+        "/api/v1/sessions/ID/messages",
+        "/api/v1/sessions/NEW/messages",
+        "/api/v1/sessions/ID/messages/ID",
+        "/api/v1/sessions/ID/messages/%00%ff",
+        "/api/v1/sessions/ID/messages/ID/retry",
+        "/api/v1/sessions/ID/messages/3EB0FFFFFFFFFFFFFFFFFF/reaction",
+        "/api/v1/sessions/ID/messages/3EB0FFFFFFFFFFFFFFFFFF",
+        "/api/v1/sessions/ID/chats/6281200000002/typing",
+        "/api/v1/sessions/ID/chats/6281200000002/read",
+        "/api/v1/sessions/ID/chats/%F0%9F%91%8B/read",
+        "/api/v1/sessions/NEW/chats/6281200000002/typing",
+        "/api/v1/sessions/ID/groups",
+        "/api/v1/sessions/ID/groups/join",
+        "/api/v1/sessions/ID/groups/120363041234567890@g.us",
+        "/api/v1/sessions/ID/groups/120363041234567890@g.us/participants",
+        "/api/v1/sessions/ID/groups/120363041234567890@g.us/invite",
+        "/api/v1/sessions/NEW/groups/120363041234567890@g.us/leave",
+        "/api/v1/sessions/ID/settings",
     ]);
     let query = fields().prop_map(|f| {
         let pairs: Vec<(String, String)> =
@@ -254,7 +323,7 @@ proptest! {
 
     #[test]
     fn every_answer_is_an_answer(
-        method in prop::sample::select(vec!["POST", "POST", "POST", "POST", "POST", "POST", "GET", "GET", "PUT", "HEAD", "BREW"]),
+        method in prop::sample::select(vec!["POST", "POST", "POST", "POST", "POST", "POST", "GET", "GET", "PATCH", "PUT", "HEAD", "BREW"]),
         path in path(),
         (content_type, body) in body(),
         keyed in prop::sample::select(vec!["", "x-api-key", "x-api-key", "authorization", "authorization", "bearer"]),
@@ -267,8 +336,15 @@ proptest! {
         let body = match String::from_utf8(body) {
             // A name is shown as it was given, whatever somebody gives as a name.
             Ok(text) if path.starts_with("/api/sessions") && !path.contains("/ID") => text.into_bytes(),
+            Ok(text) if path.contains("/groups") => text.into_bytes(),
             Ok(text) => fill(&text).into_bytes(),
             Err(e) => e.into_bytes(),
+        };
+        // What only the newer API takes; elsewhere it would remove the session that all cases use.
+        let method = match method {
+            "PUT" if path.starts_with("/api/v1/sessions/") => "DELETE",
+            "BREW" if path.starts_with("/api/v1/sessions/") => "PATCH",
+            method => method,
         };
         let mut request = Request::builder().method(Method::from_bytes(method.as_bytes()).unwrap()).uri(uri);
         if let Some(content_type) = content_type {
@@ -292,11 +368,19 @@ proptest! {
             (head.status.as_u16(), format!("{:?}", head.headers), body)
         });
         let text = String::from_utf8_lossy(&answer);
-        prop_assert!(status < 500 || matches!(status, 502 | 503), "{status}: {text}");
+        prop_assert!(status < 500 || matches!(status, 502..=504), "{status}: {text}");
         prop_assert!(!text.contains(&key) && !head.contains(&key), "the key is in the answer: {text}");
         prop_assert!(!head.contains("x-evil"), "{head}");
         if method != "HEAD" {
             prop_assert!(serde_json::from_slice::<Value>(&answer).is_ok(), "{status}, not JSON: {text}");
+        }
+        // What the log has of it: by an administrator's key, because not everything has an owner.
+        let newest = stage.ask("/api/v1/requests?limit=1");
+        if let Some(id) = newest["requests"][0]["id"].as_u64() {
+            let shown = stage.ask(&format!("/api/v1/requests/{id}")).to_string();
+            let plain = serde_urlencoded::from_str::<Vec<(String, String)>>(&format!("x={}", shown.replace('+', "%2B")));
+            let plain = plain.map(|pairs| format!("{pairs:?}")).unwrap_or_default();
+            prop_assert!(!shown.contains(&key) && !plain.contains(&key), "the key is in the log: {shown}");
         }
         // Wrong keys add up to a pause, which would hide everything behind it.
         let from_here = stage.runtime.block_on(stage.router.clone().oneshot(

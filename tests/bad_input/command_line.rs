@@ -76,7 +76,8 @@ async fn keys_are_made_listed_and_removed_with_and_without_a_running_gateway() {
     }
     assert_eq!(worked(&data, &["key", "remove", &id]).await, format!("Removed {id}.\n"));
     assert_eq!(call(&other).await.0, 401, "removed at once");
-    let status: serde_json::Value = serde_json::from_str(&worked(&data, &["status"]).await).unwrap();
+    let status: serde_json::Value =
+        serde_json::from_str(&worked(&data, &["status", "--json"]).await).unwrap();
     assert_eq!(status["status"], "ready");
     assert!(process.stop().await.2);
     let list = worked(&data, &["key", "list"]).await;
@@ -122,11 +123,6 @@ async fn a_gateway_that_cannot_start_says_why_in_one_line() {
     let port = taken.local_addr().unwrap().to_string();
     let output = serve(&data, &[("KURIR_LISTEN", &port)]).await;
     failed("a taken port", &output, &[&port, "cannot listen", "KURIR_LISTEN"]);
-
-    let output = serve(&data, &[("KURIR_LISTEN", "0.0.0.0:0")]).await;
-    failed("open to the network without a key", &output, &["0.0.0.0", "kurir key new"]);
-    let output = serve(&data, &[("KURIR_LISTEN", "[::]:0")]).await;
-    failed("open to the network without a key", &output, &["[::]", "kurir key new"]);
 
     let running = Process::serve(&data, &sim, &[]).await;
     let output = serve(&data, &[]).await;

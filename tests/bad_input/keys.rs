@@ -23,7 +23,7 @@ const SESSION_ENDPOINTS: &[(&str, &str)] = &[
 ];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_missing_or_wrong_key_is_401_everywhere() {
+async fn a_missing_or_wrong_key_is_refused_everywhere() {
     let desk = Desk::open().await;
     let address = desk.office.gateway.address();
     let good = desk.office.key.clone();
@@ -69,12 +69,12 @@ async fn a_missing_or_wrong_key_is_401_everywhere() {
             }
             let answer = desk.office.post(path, body).await;
             let what = format!("POST {path} with {key:?}");
-            Shape::Mpwa.refused(&what, &answer, 401, &["Invalid api_key or sender,please check again"]);
+            Shape::Mpwa.refused(&what, &answer, 400, &["Invalid api_key or sender,please check again"]);
             assert_eq!(desk.office.call("GET", "/api/sessions", None).await.status, 200);
         }
         let query = format!("{path}?sender={OFFICE}&number={CUSTOMER}&message=x");
         let answer = request(address, "GET", &query, &[("x-api-key", &good)], "").await.unwrap();
-        Shape::Mpwa.refused("the key in the wrong place", &answer, 401, &["api_key"]);
+        Shape::Mpwa.refused("the key in the wrong place", &answer, 400, &["api_key"]);
     }
     for path in ["/healthz", "/readyz"] {
         let answer = request(address, "GET", path, &[], "").await.unwrap();
@@ -102,7 +102,7 @@ async fn a_session_of_another_account_is_403_and_stays_as_it_is() {
     for path in ["/send-message", "/send-media"] {
         let body = json!({"api_key": other, "sender": OFFICE, "number": CUSTOMER, "message": "x", "media_type": "image", "url": "http://example.com/"});
         let answer = desk.office.post(path, body).await;
-        Shape::Mpwa.refused(path, &answer, 404, &["Invalid api_key or sender,please check again"]);
+        Shape::Mpwa.refused(path, &answer, 400, &["Invalid api_key or sender,please check again"]);
     }
     desk.assert_nothing_kept("another account");
     desk.close().await;

@@ -12,6 +12,7 @@ mod any_input;
 mod command_line;
 mod connections;
 mod desk;
+mod every_field;
 mod fields;
 mod keys;
 mod log;

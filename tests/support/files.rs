@@ -31,9 +31,8 @@ pub fn sample(name: &str) -> Vec<u8> {
         "webm" => b"\x1a\x45\xdf\xa3\x9f\x42\x86\x81\x01\x42\xf7\x81\x01\x42\xf2\x81\x04\x42\xf3\x81\x08\x42\x82\x84webm\x42\x87\x81\x04".to_vec(),
         "mp3" => b"ID3\x04\0\0\0\0\0\0\xff\xfb\x90\x64".to_vec(),
         "wav" => b"RIFF\x24\x10\0\0WAVEfmt \x10\0\0\0\x01\0\x01\0\x44\xac\0\0\x88\x58\x01\0\x02\0\x10\0data".to_vec(),
-        "ogg" => {
-            b"OggS\0\x02\0\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0\0\0\0\0\x01\x13OpusHead\x01\x01\0\0\x80\xbb\0\0\0\0\0".to_vec()
-        }
+        // Decoded when it is sent as a voice note, so it has to be whole.
+        "ogg" => return include_bytes!("../fixtures/sine.opus.ogg").to_vec(),
         "aac" => b"\xff\xf1\x50\x80\x02\x1f\xfc\xff\xf1\x50\x80\x02\x1f\xfc".to_vec(),
         "pdf" => b"%PDF-1.7\n1 0 obj\n<<>>\nendobj\n%%EOF\n".to_vec(),
         "doc" | "xls" => b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1".to_vec(),

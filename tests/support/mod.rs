@@ -15,6 +15,7 @@ use kurir::api::keys::DEFAULT_ACCOUNT;
 use kurir::config::Config;
 use kurir::gateway::Gateway;
 use kurir::outbox::{Message, Progress};
+use kurir::panel::run::Parts;
 use kurir::session::{Session, Snapshot, Status};
 use serde_json::Value;
 use tokio::net::TcpStream;
@@ -94,6 +95,30 @@ impl Office {
 
     /// Nothing paired yet, with a test server that runs already.
     pub async fn open_beside(sim: Sim, change: impl FnOnce(&mut Config)) -> Office {
+        Office::open_panel(sim, change, Parts::open).await
+    }
+
+    /// Nothing paired yet, and nobody has a key.
+    pub async fn open_unowned(change: impl FnOnce(&mut Config)) -> Office {
+        Office::start(Sim::start(SimConfig::default()).await.unwrap(), change, Parts::open).await
+    }
+
+    /// Nothing paired yet, with a panel.
+    pub async fn open_panel(
+        sim: Sim,
+        change: impl FnOnce(&mut Config),
+        panel: impl FnOnce(&Config) -> Parts,
+    ) -> Office {
+        let mut office = Office::start(sim, change, panel).await;
+        office.key = office.gateway.keys().create("test", DEFAULT_ACCOUNT, false).await.unwrap();
+        office
+    }
+
+    async fn start(
+        sim: Sim,
+        change: impl FnOnce(&mut Config),
+        panel: impl FnOnce(&Config) -> Parts,
+    ) -> Office {
         kurir::log::init(&std::env::var("KURIR_LOG").unwrap_or_else(|_| "warn".into()));
         sim.add_phone(OFFICE, "Kantor").await.unwrap();
         sim.add_phone(CUSTOMER, "Ibu Sari").await.unwrap();
@@ -102,12 +127,13 @@ impl Office {
             data_dir: folder.path().to_owned(),
             listen: "127.0.0.1:0".parse().unwrap(),
             whatsapp_url: Some(sim.ws_url()),
+            // Whatever the tests run on may have pins of its own.
+            board: "none".into(),
             ..Config::default()
         };
         change(&mut config);
-        let gateway = Gateway::start(&config).await.unwrap();
-        let key = gateway.keys().create("test", DEFAULT_ACCOUNT, false).await.unwrap();
-        Office { sim, gateway, key, config, folder }
+        let gateway = Gateway::start_with(&config, panel(&config)).await.unwrap();
+        Office { sim, gateway, key: String::new(), config, folder }
     }
 
     /// A device token of this session, made as an application would.

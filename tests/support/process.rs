@@ -27,14 +27,19 @@ pub struct Process {
 /// `kurir` with these arguments, a data folder, and nothing else of this process's environment that it would read.
 pub fn kurir(folder: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_kurir"));
+    command.args(arguments);
+    prepared(command, folder)
+}
+
+fn prepared(mut command: Command, folder: &Path) -> Command {
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("KURIR_") {
             command.env_remove(name);
         }
     }
     command
-        .args(arguments)
         .env("KURIR_DATA_DIR", folder)
+        .env("KURIR_BOARD", "none")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -50,7 +55,23 @@ pub async fn run(command: &mut Command) -> Output {
 impl Process {
     /// `kurir serve`, once it listens.
     pub async fn serve(folder: &Path, sim: &Sim, environment: &[(&str, &str)]) -> Process {
-        let mut child = kurir(folder, &["serve"])
+        Process::start(kurir(folder, &["serve"]), sim, environment).await
+    }
+
+    /// As [`Process::serve`], started by another program, which gets the gateway's path as its last argument.
+    pub async fn serve_through(
+        program: &[&str],
+        folder: &Path,
+        sim: &Sim,
+        environment: &[(&str, &str)],
+    ) -> Process {
+        let mut command = Command::new(program[0]);
+        command.args(&program[1..]).arg(env!("CARGO_BIN_EXE_kurir"));
+        Process::start(prepared(command, folder), sim, environment).await
+    }
+
+    async fn start(mut command: Command, sim: &Sim, environment: &[(&str, &str)]) -> Process {
+        let mut child = command
             .env("KURIR_LISTEN", "127.0.0.1:0")
             .env("KURIR_WHATSAPP_URL", sim.ws_url())
             .env("KURIR_ADMIN_KEY", KEY)

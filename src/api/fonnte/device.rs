@@ -10,10 +10,15 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use super::{Failure, answer, disconnected, enter, session};
-use crate::api::groups;
 use crate::api::keys::Caller;
+use crate::api::openapi::fonnte::{
+    FonnteDevice, FonnteDevices, FonnteDone, FonnteGroups, FonnteNumbers, FonntePair, FonntePaired,
+    FonnteValidated, FonnteWhich,
+};
+use crate::api::openapi::{Groups, Numbers};
 use crate::api::params::{ParamError, Params};
 use crate::api::{Api, Shared, checks, phone, qr as picture};
+use crate::session::groups::GroupsError;
 use crate::session::registry::PairCodeError;
 use crate::session::{Lookup, Session, Status};
 
@@ -38,13 +43,70 @@ macro_rules! endpoint {
 }
 pub(super) use endpoint;
 
-endpoint!(device, show);
-endpoint!(list, show_all);
-endpoint!(qr, show_qr);
-endpoint!(validate, check);
-endpoint!(disconnect, log_out);
-endpoint!(fetch_groups, update_groups);
-endpoint!(groups, list_groups);
+endpoint!(
+    /// Show the device
+    #[utoipa::path(post, path = "/device", request_body = FonnteWhich, responses(
+        (status = 200, description = "The token's device", body = FonnteDevice),
+        (status = 403, description = "The device belongs to another account"),
+        (status = 404, description = "There is no such device"),
+    ))]
+    device, show
+);
+endpoint!(
+    /// List the devices
+    #[utoipa::path(post, path = "/get-devices", responses(
+        (status = 200, description = "The devices that the key may use", body = FonnteDevices),
+    ))]
+    list, show_all
+);
+endpoint!(
+    /// Get a QR code or a pairing code
+    ///
+    /// Waits up to 15 s for a QR code that is about to come.
+    #[utoipa::path(post, path = "/qr", request_body = FonntePair, responses(
+        (status = 200, description = "What pairs the device, or that it is connected already", body = FonntePaired),
+        (status = 404, description = "There is no such device"),
+        (status = 502, description = "WhatsApp refused to give a pairing code"),
+        (status = 503, description = "WhatsApp has not given a QR code yet; ask again"),
+        (status = 504, description = "WhatsApp gave no pairing code in time"),
+    ))]
+    qr, show_qr
+);
+endpoint!(
+    /// Which numbers are on WhatsApp?
+    ///
+    /// Each number counts against the key's checks of the month.
+    #[utoipa::path(post, path = "/validate", request_body = FonnteNumbers, responses(
+        (status = 200, description = "WhatsApp's answer", body = FonnteValidated), Numbers,
+    ))]
+    validate, check
+);
+endpoint!(
+    /// Unlink the device
+    ///
+    /// It disappears from the phone's linked devices and has to be paired anew. What it has still to send waits.
+    #[utoipa::path(post, path = "/disconnect", request_body = FonnteWhich, responses(
+        (status = 200, description = "It is unlinked, or was not paired", body = FonnteDone),
+        (status = 404, description = "There is no such device"),
+    ))]
+    disconnect, log_out
+);
+endpoint!(
+    /// Update the list of groups
+    ///
+    /// Only asks whether it can be listed: `/get-whatsapp-group` asks WhatsApp anew each time.
+    #[utoipa::path(post, path = "/fetch-group", request_body = FonnteWhich, responses(
+        (status = 200, description = "WhatsApp has listed them", body = FonnteDone), Groups,
+    ))]
+    fetch_groups, update_groups
+);
+endpoint!(
+    /// List the device's groups
+    #[utoipa::path(post, path = "/get-whatsapp-group", request_body = FonnteWhich, responses(
+        (status = 200, description = "The groups, by name", body = FonnteGroups), Groups,
+    ))]
+    groups, list_groups
+);
 
 fn status(session: &Session) -> &'static str {
     if session.snapshot().status == Status::Connected { "connect" } else { "disconnect" }
@@ -168,22 +230,22 @@ async fn log_out(api: &Shared, caller: &Caller, params: &Params) -> Result<Value
 
 async fn update_groups(api: &Shared, caller: &Caller, params: &Params) -> Result<Value, Failure> {
     let session = session(api, caller, params)?;
-    groups::list(&session).await.map_err(no_groups)?;
+    session.groups().await.map_err(no_groups)?;
     Ok(json!({"status": true, "detail": "update whatsapp group list finished"}))
 }
 
 async fn list_groups(api: &Shared, caller: &Caller, params: &Params) -> Result<Value, Failure> {
     let session = session(api, caller, params)?;
     // Asked for anew each time, so that it needs no update before it.
-    let groups = groups::list(&session).await.map_err(no_groups)?;
+    let groups = session.groups().await.map_err(no_groups)?;
     let data: Vec<Value> =
         groups.into_iter().map(|group| json!({"id": group.id, "name": group.name})).collect();
     Ok(json!({"status": true, "data": data}))
 }
 
-fn no_groups(error: groups::GroupsError) -> Failure {
+fn no_groups(error: GroupsError) -> Failure {
     match error {
-        groups::GroupsError::NotConnected => disconnected(),
+        GroupsError::NotConnected => disconnected(),
         e => Failure::new(StatusCode::BAD_GATEWAY, e.to_string()),
     }
 }

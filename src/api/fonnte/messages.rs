@@ -6,24 +6,48 @@ use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
-use tokio::sync::Semaphore;
 
 use super::device::endpoint;
 use super::{Failure, answer, disconnected, enter, failed, session};
 use crate::api::keys::Caller;
+use crate::api::openapi::fonnte::{FonnteDone, FonnteId, FonnteMessage, FonnteTyping};
 use crate::api::params::{ParamError, Params};
 use crate::api::{Api, Shared};
 use crate::clock::now_ms;
 use crate::outbox::{Cancelled, Message, Progress};
+use crate::session::{ChatError, MAX_TYPING, Typing};
 
-/// Longest time of typing, in seconds.
-const MAX_TYPING: i64 = 60;
-/// Signs of typing that are waiting to be taken back. Beyond it they end by themselves, after some 25 s.
-static TYPING: Semaphore = Semaphore::const_new(64);
-
-endpoint!(delete, cancel);
-endpoint!(status, show);
-endpoint!(typing, show_typing);
+endpoint!(
+    /// Cancel a message
+    ///
+    /// Takes a message that is not yet sent out of the queue.
+    #[utoipa::path(post, path = "/delete-message", request_body = FonnteId, responses(
+        (status = 200, description = "It will not be sent", body = FonnteDone),
+        (status = 404, description = "There is no such message"),
+        (status = 409, description = "It is being sent, was sent, or has failed"),
+    ))]
+    delete, cancel
+);
+endpoint!(
+    /// What became of a message?
+    #[utoipa::path(post, path = "/status", request_body = FonnteId, responses(
+        (status = 200, description = "How far it has come", body = FonnteMessage),
+        (status = 404, description = "There is no such message"),
+    ))]
+    status, show
+);
+endpoint!(
+    /// Show typing
+    ///
+    /// Lets the chat see *typing…*, or takes it back.
+    #[utoipa::path(post, path = "/typing", request_body = FonnteTyping, responses(
+        (status = 200, description = "It is shown", body = FonnteDone),
+        (status = 404, description = "There is no such device"),
+        (status = 502, description = "WhatsApp did not take it"),
+        (status = 503, description = "The device is not connected"),
+    ))]
+    typing, show_typing
+);
 
 /// The caller's message with the number in `id`.
 fn message(api: &Shared, caller: &Caller, params: &Params) -> Result<Message, Failure> {
@@ -78,35 +102,22 @@ async fn show_typing(api: &Shared, caller: &Caller, params: &Params) -> Result<V
     let session = session(api, caller, params)?;
     let target = params.required("target")?;
     let duration = params.integer("duration")?.unwrap_or(0);
-    if !(0..=MAX_TYPING).contains(&duration) {
-        let reason = format!("must be a number of seconds from 0 to {MAX_TYPING}");
+    let hold = u64::try_from(duration).map(Duration::from_secs).ok().filter(|hold| *hold <= MAX_TYPING);
+    let Some(hold) = hold else {
+        let reason = format!("must be a number of seconds from 0 to {}", MAX_TYPING.as_secs());
         return Err(ParamError::Value { field: "duration", reason }.into());
-    }
-    let stop = params.flag("stop")?;
-    let client = session.client().ok_or_else(disconnected)?;
-    let target = api.target(&session, "target", &target, true).await.map_err(|e| failed(&session, e))?;
-    let jid = target
-        .jid()
-        .parse::<whatsapp_rust::Jid>()
-        .map_err(|_| ParamError::Value { field: "target", reason: "is not a chat".into() })?;
-    let sent = if stop {
-        client.chatstate().send_paused(&jid).await
-    } else {
-        client.chatstate().send_composing(&jid).await
     };
-    sent.map_err(|e| Failure::new(StatusCode::BAD_GATEWAY, e.to_string()))?;
-    if !stop
-        && duration > 0
-        && let Ok(permit) = TYPING.try_acquire()
-    {
-        tokio::spawn(async move {
-            tokio::time::sleep(Duration::from_secs(u64::try_from(duration).unwrap_or(0))).await;
-            if let Err(e) = client.chatstate().send_paused(&jid).await {
-                log::debug!("the end of typing was not shown: {e}");
-            }
-            drop(permit);
-        });
+    let stop = params.flag("stop")?;
+    if session.client().is_none() {
+        return Err(disconnected());
     }
+    let target = api.target(&session, "target", &target, true).await.map_err(|e| failed(&session, e))?;
+    let shown = if stop { Typing::Paused } else { Typing::Composing };
+    session.show_typing(target.jid(), shown, hold).await.map_err(|e| match e {
+        ChatError::NotConnected => disconnected(),
+        ChatError::Chat => ParamError::Value { field: "target", reason: "is not a chat".into() }.into(),
+        ChatError::Failed(_) => Failure::new(StatusCode::BAD_GATEWAY, e.to_string()),
+    })?;
     let detail = if stop { "typing stopped" } else { "typing" };
     Ok(json!({"status": true, "detail": detail}))
 }

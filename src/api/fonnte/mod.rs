@@ -8,23 +8,26 @@ mod request;
 mod send;
 
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use axum::Json;
-use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request};
 use axum::http::header::RETRY_AFTER;
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
 use serde_json::{Value, json};
+use utoipa_axum::router::UtoipaMethodRouterExt;
+use utoipa_axum::routes;
 
 use super::access::{NoSession, authorization};
 use super::checks::CheckError;
 use super::keys::{Caller, Denied};
+use super::openapi::Routes;
+use super::openapi::fonnte::DIALECT;
 use super::params::{ParamError, Params};
-use super::send::SendError;
-use super::{Api, Shared, peer};
+use super::send::{SendError, store_message, store_status};
+use super::{Shared, peer};
 use crate::clock::now_ms;
 use crate::media::MAX_MEDIA;
 use crate::session::{LookupError, Session};
@@ -33,20 +36,20 @@ use crate::store::StoreError;
 /// What a multipart request may have besides its file.
 const MULTIPART_SLACK: usize = 2 * 1024 * 1024;
 
-pub(super) fn routes() -> Router<Api> {
+pub(super) fn routes() -> Routes {
     let upload = DefaultBodyLimit::max(MAX_MEDIA as usize + MULTIPART_SLACK);
-    Router::new()
-        .route("/send", get(send::send).post(send::send).head(super::no_head).layer(upload))
-        .route("/device", post(device::device))
-        .route("/get-devices", post(device::list))
-        .route("/qr", post(device::qr))
-        .route("/validate", post(device::validate))
-        .route("/disconnect", post(device::disconnect))
-        .route("/fetch-group", post(device::fetch_groups))
-        .route("/get-whatsapp-group", post(device::groups))
-        .route("/delete-message", post(messages::delete))
-        .route("/status", post(messages::status))
-        .route("/typing", post(messages::typing))
+    Routes::of(&[&DIALECT])
+        .with(routes!(send::send).map(|send| send.head(super::no_head)).layer(upload))
+        .with(routes!(device::device))
+        .with(routes!(device::list))
+        .with(routes!(device::qr))
+        .with(routes!(device::validate))
+        .with(routes!(device::disconnect))
+        .with(routes!(device::fetch_groups))
+        .with(routes!(device::groups))
+        .with(routes!(messages::delete))
+        .with(routes!(messages::status))
+        .with(routes!(messages::typing))
 }
 
 /// What this dialect answers when something is wrong.
@@ -78,7 +81,7 @@ impl From<ParamError> for Failure {
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Failure {
         log::error!("dialect fonnte: {error}");
-        Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "the store failed; look at the gateway's log")
+        Failure::new(store_status(&error), store_message(&error))
     }
 }
 
@@ -115,7 +118,7 @@ impl IntoResponse for Failure {
             "Status": false,
             "reason": self.reason,
             "detail": self.reason,
-            "requestid": now_ms(),
+            "requestid": request_id(),
         });
         let mut response = (self.status, Json(body)).into_response();
         if let Some(seconds) = self.retry_after {
@@ -123,6 +126,15 @@ impl IntoResponse for Failure {
         }
         response
     }
+}
+
+/// A number for this request: the time in Unix milliseconds, or the next number that no request of this process had.
+fn request_id() -> i64 {
+    static LAST: AtomicI64 = AtomicI64::new(0);
+    let now = now_ms();
+    let last = LAST.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| Some(now.max(last + 1)));
+    // It always succeeds, and tells the number before.
+    now.max(last.unwrap_or(0) + 1)
 }
 
 fn disconnected() -> Failure {
@@ -186,4 +198,21 @@ fn answer(caller: &Caller, result: Result<Value, Failure>) -> Response {
 /// The device that the caller means: its token's, or its account's only one.
 fn session(api: &Shared, caller: &Caller, params: &Params) -> Result<Session, Failure> {
     Ok(api.session_for(caller, params.text("device")?.as_deref())?)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn no_two_requests_have_the_same_number() {
+        let many = || (0..1_000).map(|_| request_id()).collect::<Vec<_>>();
+        let others: Vec<_> = (0..4).map(|_| std::thread::spawn(many)).collect();
+        let mut numbers = many();
+        numbers.extend(others.into_iter().flat_map(|thread| thread.join().unwrap()));
+        assert_eq!(numbers.iter().collect::<HashSet<_>>().len(), 5_000);
+        assert!(numbers[0] > 1_600_000_000_000);
+    }
 }

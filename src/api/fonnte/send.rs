@@ -7,6 +7,8 @@ use serde_json::{Value, json};
 use super::request::{Addressee, Timing, addressees, fill};
 use super::{Failure, answer, caller, disconnected, failed, session, token};
 use crate::api::keys::Caller;
+use crate::api::openapi::Sending;
+use crate::api::openapi::fonnte::{FonnteSend, FonnteSent};
 use crate::api::params::{ParamError, Params};
 use crate::api::send::{self, MAX_CAPTION, SendError, Target, check_text};
 use crate::api::{Api, Shared, peer};
@@ -23,6 +25,13 @@ const MAX_DATA: usize = 200;
 /// What the document of this format says of a bad key.
 const WRONG_KEY: &str = "Unauthorized: Invalid API Key.";
 
+/// Send messages
+///
+/// A text, a file, a poll and a place, to one or many; now, later, or one after the other.
+#[utoipa::path(method(get, post), path = "/send", request_body = FonnteSend, responses(
+    (status = 200, description = "The messages are kept and will be sent", body = FonnteSent),
+    (status = 403, description = "The device belongs to another account"), Sending,
+))]
 pub(super) async fn send(State(api): State<Api>, request: Request) -> Response {
     match handle(&api, request).await {
         Ok((caller, result)) => answer(&caller, result),
@@ -91,7 +100,7 @@ async fn accept(api: &Shared, caller: &Caller, params: Params) -> Result<Value, 
         "detail": "success! message in queue",
         "id": ids,
         "process": "pending",
-        "requestid": now_ms(),
+        "requestid": super::request_id(),
         "target": targets,
     }))
 }
@@ -162,7 +171,8 @@ async fn prepare(api: &Shared, session: &Session, mut params: Params) -> Result<
         .map(|id| api.quote_received(session, "inboxid", &id))
         .transpose()
         .map_err(|e| failed(session, e))?;
-    let context = Context { quoted, no_preview: !params.flag_or_true("preview")?, ..Context::default() };
+    let preview = params.flag_or_true("preview")?;
+    let context = Context { quoted, preview, no_preview: !preview, ..Context::default() };
     Ok(Ready { targets, addressees, parts, context, timing })
 }
 

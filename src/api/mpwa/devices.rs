@@ -10,14 +10,19 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use super::{Failure, WRONG_KEY, caller, read, sender};
+use super::{Failure, caller, read, sender, wrong_key};
 use crate::api::access::NoSession;
 use crate::api::checks::{self, CheckError};
 use crate::api::keys::Caller;
+use crate::api::openapi::Numbers;
+use crate::api::openapi::mpwa::{
+    MpwaCheck, MpwaChecked, MpwaDevice, MpwaDone, MpwaInfo, MpwaPair, MpwaQr, MpwaWhich,
+};
 use crate::api::params::{ParamError, Params};
 use crate::api::{Api, Shared, phone, qr};
 use crate::session::registry::RegistryError;
 use crate::session::{Lookup, Session, Status};
+use crate::webhook::Format;
 
 /// How long a request for a QR waits for one that is about to come.
 const QR_WAIT: Duration = Duration::from_secs(15);
@@ -29,9 +34,15 @@ fn device(api: &Shared, caller: &Caller, params: &Params) -> Result<Session, Fai
         None => params.text("sender")?,
     };
     let named = named.ok_or(ParamError::Missing("device"))?;
-    api.named_session(caller, &named).map_err(|_| Failure::new(StatusCode::NOT_FOUND, WRONG_KEY))
+    api.named_session(caller, &named).map_err(|_| wrong_key())
 }
 
+/// Is a number on WhatsApp?
+///
+/// Each question counts against the key's checks of the month.
+#[utoipa::path(method(get, post), path = "/check-number", request_body = MpwaCheck, responses(
+    (status = 200, description = "WhatsApp's answer", body = MpwaChecked), Numbers,
+))]
 pub(super) async fn check_number(State(api): State<Api>, request: Request) -> Result<Response, Failure> {
     let (params, from) = read(request).await?;
     let (caller, session) = sender(&api, &params, from)?;
@@ -59,6 +70,13 @@ pub(super) async fn check_number(State(api): State<Api>, request: Request) -> Re
     Ok(Json(json!({"status": true, "msg": msg})).into_response())
 }
 
+/// Get a QR code to pair a device
+///
+/// Waits up to 15 s for a code that is about to come. With `force=true` the device is made if there is none of this name.
+#[utoipa::path(method(get, post), path = "/generate-qr", request_body = MpwaPair, responses(
+    (status = 200, description = "A code; or none yet; or the device is connected already", body = MpwaQr),
+    (status = 409, description = "The box has as many devices as it takes"),
+))]
 pub(super) async fn generate_qr(State(api): State<Api>, request: Request) -> Result<Response, Failure> {
     let (params, from) = read(request).await?;
     let caller = caller(&api, &params, from)?;
@@ -78,7 +96,7 @@ pub(super) async fn generate_qr(State(api): State<Api>, request: Request) -> Res
                 RegistryError::Store(e) => e.into(),
             })?
         }
-        Err(_) => return Err(Failure::new(StatusCode::NOT_FOUND, WRONG_KEY)),
+        Err(_) => return Err(wrong_key()),
     };
     let mut changes = session.watch();
     let settled = changes.wait_for(|s| s.qr.is_some() || s.status != Status::Connecting);
@@ -105,6 +123,13 @@ pub(super) async fn generate_qr(State(api): State<Api>, request: Request) -> Res
         .into_response())
 }
 
+/// List the devices
+///
+/// All that the key may use, or the one in `number`.
+#[utoipa::path(method(get, post), path = "/info-devices", request_body = MpwaWhich, responses(
+    (status = 200, description = "The devices", body = MpwaInfo),
+    (status = 404, description = "The key has no such device"),
+))]
 pub(super) async fn info(State(api): State<Api>, request: Request) -> Result<Response, Failure> {
     let (params, from) = read(request).await?;
     let caller = caller(&api, &params, from)?;
@@ -133,13 +158,19 @@ fn describe(api: &Shared, session: &Session) -> Result<Value, Failure> {
         "id": session.no(),
         "body": snapshot.number.clone().unwrap_or_else(|| session.name().to_owned()),
         "name": session.name(),
-        "webhook": null,
+        "webhook": api.webhook_url(session, Some(Format::Mpwa)),
         "status": status,
         "message_sent": api.outbox.sent_count(session.no())?,
         "created_at": session.created_at_ms() / 1000,
     }))
 }
 
+/// Unlink a device
+///
+/// It disappears from the phone's linked devices and has to be paired anew. What it has still to send waits.
+#[utoipa::path(method(get, post), path = "/logout-device", request_body = MpwaDevice, responses(
+    (status = 200, description = "It is unlinked, or was not paired", body = MpwaDone),
+))]
 pub(super) async fn log_out(State(api): State<Api>, request: Request) -> Result<Response, Failure> {
     let (params, from) = read(request).await?;
     let caller = caller(&api, &params, from)?;
@@ -151,6 +182,13 @@ pub(super) async fn log_out(State(api): State<Api>, request: Request) -> Result<
     Ok(Json(json!({"status": true, "message": "Device disconnected"})).into_response())
 }
 
+/// Delete a device
+///
+/// Unlinks it and removes it with everything that it has still to send.
+#[utoipa::path(method(get, post), path = "/delete-device", request_body = MpwaDevice, responses(
+    (status = 200, description = "It is deleted", body = MpwaDone),
+    (status = 403, description = "A device token cannot delete its device"),
+))]
 pub(super) async fn delete(State(api): State<Api>, request: Request) -> Result<Response, Failure> {
     let (params, from) = read(request).await?;
     let caller = caller(&api, &params, from)?;

@@ -9,43 +9,40 @@ mod send;
 use std::net::IpAddr;
 
 use axum::Json;
-use axum::Router;
 use axum::extract::Request;
 use axum::http::header::RETRY_AFTER;
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{MethodRouter, get};
+use axum::routing::MethodRouter;
 use serde_json::json;
+use utoipa_axum::router::UtoipaMethodRouterExt;
+use utoipa_axum::routes;
 
 use super::keys::{Caller, Denied};
+use super::openapi::Routes;
+use super::openapi::mpwa::DIALECT;
 use super::params::{ParamError, Params};
-use super::send::SendError;
+use super::send::{SendError, store_message, store_status};
 use super::{Api, Shared, peer, phone};
 use crate::session::Session;
 use crate::store::StoreError;
 
-pub(super) fn routes() -> Router<Api> {
-    fn both<H, T>(handler: H) -> MethodRouter<Api>
-    where
-        H: axum::handler::Handler<T, Api> + Clone,
-        T: 'static,
-    {
-        get(handler.clone()).post(handler).head(super::no_head)
-    }
-    Router::new()
-        .route("/send-message", both(send::message))
-        .route("/send-media", both(send::media))
-        .route("/send-poll", both(send::poll))
-        .route("/send-location", both(send::location))
-        .route("/send-vcard", both(send::vcard))
-        .route("/send-sticker", both(send::sticker))
-        .route("/send-button", both(send::button))
-        .route("/send-list", both(send::list))
-        .route("/check-number", both(devices::check_number))
-        .route("/generate-qr", both(devices::generate_qr))
-        .route("/info-devices", both(devices::info))
-        .route("/logout-device", both(devices::log_out))
-        .route("/delete-device", both(devices::delete))
+pub(super) fn routes() -> Routes {
+    let get_sends = |handlers: MethodRouter<Api>| handlers.head(super::no_head);
+    Routes::of(&[&DIALECT])
+        .with(routes!(send::message).map(get_sends))
+        .with(routes!(send::media).map(get_sends))
+        .with(routes!(send::poll).map(get_sends))
+        .with(routes!(send::location).map(get_sends))
+        .with(routes!(send::vcard).map(get_sends))
+        .with(routes!(send::sticker).map(get_sends))
+        .with(routes!(send::button).map(get_sends))
+        .with(routes!(send::list).map(get_sends))
+        .with(routes!(devices::check_number).map(get_sends))
+        .with(routes!(devices::generate_qr).map(get_sends))
+        .with(routes!(devices::info).map(get_sends))
+        .with(routes!(devices::log_out).map(get_sends))
+        .with(routes!(devices::delete).map(get_sends))
 }
 
 /// What this dialect answers when something is wrong.
@@ -70,7 +67,7 @@ impl From<ParamError> for Failure {
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Failure {
         log::error!("dialect mpwa: {error}");
-        Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "The store failed; look at the gateway's log")
+        Failure::new(store_status(&error), store_message(&error))
     }
 }
 
@@ -84,7 +81,10 @@ impl IntoResponse for Failure {
     }
 }
 
-const WRONG_KEY: &str = "Invalid api_key or sender,please check again";
+/// A bad key and a device that it does not own: the format has one answer for both, and 400 is its status.
+fn wrong_key() -> Failure {
+    Failure::new(StatusCode::BAD_REQUEST, "Invalid api_key or sender,please check again")
+}
 
 fn caller(api: &Shared, params: &Params, from: IpAddr) -> Result<Caller, Failure> {
     let key = params.text("api_key")?;
@@ -93,7 +93,7 @@ fn caller(api: &Shared, params: &Params, from: IpAddr) -> Result<Caller, Failure
         ..Failure::new(StatusCode::TOO_MANY_REQUESTS, msg)
     };
     api.authenticate(key.as_deref(), from).map_err(|denied| match denied {
-        Denied::Missing | Denied::Wrong => Failure::new(StatusCode::UNAUTHORIZED, WRONG_KEY),
+        Denied::Missing | Denied::Wrong => wrong_key(),
         Denied::TooMany(wait) => later(wait, "Too many wrong keys from this address; wait and try again"),
         Denied::Limited(wait) => later(wait, "This api_key made too many requests; wait and try again"),
     })
@@ -106,10 +106,8 @@ fn sender(api: &Shared, params: &Params, from: IpAddr) -> Result<(Caller, Sessio
     let number = phone::number(&sender, &api.country_code)
         .map_err(|e| ParamError::Value { field: "sender", reason: e.to_string() })?;
     // Another account's device is answered like one that does not exist: the dialect has one message for both.
-    let session = api
-        .registry
-        .by_number(&number, |session| caller.may_use_session(session))
-        .ok_or_else(|| Failure::new(StatusCode::NOT_FOUND, WRONG_KEY))?;
+    let session =
+        api.registry.by_number(&number, |session| caller.may_use_session(session)).ok_or_else(wrong_key)?;
     Ok((caller, session))
 }
 

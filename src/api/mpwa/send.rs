@@ -6,6 +6,10 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
 
 use super::{Failure, failed, macros, read, sender};
+use crate::api::openapi::Sending;
+use crate::api::openapi::mpwa::{
+    MpwaButton, MpwaList, MpwaLocation, MpwaMedia, MpwaPoll, MpwaSent, MpwaSticker, MpwaText, MpwaVcard,
+};
 use crate::api::params::{ParamError, Params};
 use crate::api::send::{self, MAX_CAPTION, MAX_TEXT, SendError, Target, check_text};
 use crate::api::{Api, Shared, phone};
@@ -158,6 +162,12 @@ fn with_footer(params: &Params, text: String) -> Result<String, ParamError> {
 
 const SENT: &str = "Message sent successfully!";
 
+/// Send a text
+///
+/// To a number, several or a group.
+#[utoipa::path(method(get, post), path = "/send-message", request_body = MpwaText, responses(
+    (status = 200, description = "The message is kept and will be sent", body = MpwaSent), Sending,
+))]
 pub(super) async fn message(State(api): State<Api>, request: Request) -> Result<Response, Failure> {
     let (params, from) = read(request).await?;
     let (_, session) = sender(&api, &params, from)?;
@@ -167,6 +177,12 @@ pub(super) async fn message(State(api): State<Api>, request: Request) -> Result<
     deliver(&api, &params, &session, What::Text(message), SENT).await
 }
 
+/// Send a file by link
+///
+/// An image, a video, audio, a voice note, a document or a sticker. The box fetches the file before it answers.
+#[utoipa::path(method(get, post), path = "/send-media", request_body = MpwaMedia, responses(
+    (status = 200, description = "The message is kept and will be sent", body = MpwaSent), Sending,
+))]
 pub(super) async fn media(State(api): State<Api>, request: Request) -> Result<Response, Failure> {
     let (params, from) = read(request).await?;
     let (_, session) = sender(&api, &params, from)?;
@@ -193,6 +209,10 @@ fn voice_note(params: &Params) -> Result<bool, ParamError> {
     Ok(params.flag("ppt")? || params.flag("ptt")?)
 }
 
+/// Send a sticker by link
+#[utoipa::path(method(get, post), path = "/send-sticker", request_body = MpwaSticker, responses(
+    (status = 200, description = "The message is kept and will be sent", body = MpwaSent), Sending,
+))]
 pub(super) async fn sticker(State(api): State<Api>, request: Request) -> Result<Response, Failure> {
     let (params, from) = read(request).await?;
     let (_, session) = sender(&api, &params, from)?;
@@ -202,6 +222,12 @@ pub(super) async fn sticker(State(api): State<Api>, request: Request) -> Result<
     deliver(&api, &params, &session, what, SENT).await
 }
 
+/// Send a poll
+///
+/// Votes come back as events.
+#[utoipa::path(method(get, post), path = "/send-poll", request_body = MpwaPoll, responses(
+    (status = 200, description = "The message is kept and will be sent", body = MpwaSent), Sending,
+))]
 pub(super) async fn poll(State(api): State<Api>, request: Request) -> Result<Response, Failure> {
     let (params, from) = read(request).await?;
     let (_, session) = sender(&api, &params, from)?;
@@ -213,6 +239,10 @@ pub(super) async fn poll(State(api): State<Api>, request: Request) -> Result<Res
     deliver(&api, &params, &session, What::Content(poll), SENT).await
 }
 
+/// Send a place
+#[utoipa::path(method(get, post), path = "/send-location", request_body = MpwaLocation, responses(
+    (status = 200, description = "The message is kept and will be sent", body = MpwaSent), Sending,
+))]
 pub(super) async fn location(State(api): State<Api>, request: Request) -> Result<Response, Failure> {
     let (params, from) = read(request).await?;
     let (_, session) = sender(&api, &params, from)?;
@@ -228,6 +258,10 @@ pub(super) async fn location(State(api): State<Api>, request: Request) -> Result
     deliver(&api, &params, &session, What::Content(content), SENT).await
 }
 
+/// Send a contact
+#[utoipa::path(method(get, post), path = "/send-vcard", request_body = MpwaVcard, responses(
+    (status = 200, description = "The message is kept and will be sent", body = MpwaSent), Sending,
+))]
 pub(super) async fn vcard(State(api): State<Api>, request: Request) -> Result<Response, Failure> {
     let (params, from) = read(request).await?;
     let (_, session) = sender(&api, &params, from)?;
@@ -241,6 +275,12 @@ pub(super) async fn vcard(State(api): State<Api>, request: Request) -> Result<Re
     deliver(&api, &params, &session, What::Content(Content::Contact { name, vcard }), SENT).await
 }
 
+/// Send a text with buttons
+///
+/// WhatsApp shows buttons to nobody any more: the choices go out as numbered lines, and `msg` says so.
+#[utoipa::path(method(get, post), path = "/send-button", request_body = MpwaButton, responses(
+    (status = 200, description = "The message is kept and will be sent", body = MpwaSent), Sending,
+))]
 pub(super) async fn button(State(api): State<Api>, request: Request) -> Result<Response, Failure> {
     let (params, from) = read(request).await?;
     let (_, session) = sender(&api, &params, from)?;
@@ -250,6 +290,12 @@ pub(super) async fn button(State(api): State<Api>, request: Request) -> Result<R
     numbered(&api, &params, &session, message, &labels, "button", "buttons").await
 }
 
+/// Send a text with a list
+///
+/// WhatsApp shows lists to nobody any more: the rows go out as numbered lines, and `msg` says so.
+#[utoipa::path(method(get, post), path = "/send-list", request_body = MpwaList, responses(
+    (status = 200, description = "The message is kept and will be sent", body = MpwaSent), Sending,
+))]
 pub(super) async fn list(State(api): State<Api>, request: Request) -> Result<Response, Failure> {
     let (params, from) = read(request).await?;
     let (_, session) = sender(&api, &params, from)?;

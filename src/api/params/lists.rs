@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 
 use super::{MAX_BODY, MAX_FIELDS, ParamError, Params, multipart_error};
 use crate::api::parts::Parts;
+use crate::api::request_log::{note_body, note_file};
 use crate::api::send::spool_status;
 use crate::media::{Fetched, MAX_MEDIA, Spool};
 
@@ -54,6 +55,8 @@ impl Params {
                 .map_err(|_| ParamError::Body("a multipart field is not UTF-8 text".into()))?;
             params.insert_form(&name, text)?;
         }
+        note_body(&params.fields);
+        params.files.iter().for_each(|(name, file)| note_file(name, &file.filename, file.size));
         Ok(params)
     }
 

@@ -9,13 +9,23 @@ use serde_json::{Map, json};
 use super::{Failure, caller, own_session};
 use crate::api::Api;
 use crate::api::checks::{self, CheckError};
+use crate::api::openapi::Numbers;
+use crate::api::openapi::sessions::{SessionsChecked, SessionsNumbers};
 use crate::api::params::Params;
 use crate::api::phone;
+use crate::api::send::store_status;
 use crate::session::{Lookup, LookupError};
 
 /// Numbers in one request.
 const MAX_NUMBERS: usize = 100;
 
+/// Which numbers are on WhatsApp?
+///
+/// Each number counts against the key's checks of the month.
+#[utoipa::path(post, path = "/api/number-checker", request_body = SessionsNumbers, responses(
+    (status = 200, description = "WhatsApp's answer", body = SessionsChecked),
+    (status = 403, description = "The session belongs to another account"), Numbers,
+))]
 pub(super) async fn check(State(api): State<Api>, request: Request) -> Result<Response, Failure> {
     let caller = caller(&api, &request)?;
     let params = Params::read(request).await?;
@@ -81,7 +91,7 @@ fn failed(error: CheckError) -> Failure {
         CheckError::Lookup(e) => Failure::new(StatusCode::BAD_GATEWAY, e.to_string()),
         CheckError::Store(e) => {
             log::error!("number checks could not be counted: {e}");
-            Failure::new(StatusCode::INTERNAL_SERVER_ERROR, e.to_string())
+            Failure::new(store_status(&e), e.to_string())
         }
     }
 }

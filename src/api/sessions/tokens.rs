@@ -9,9 +9,19 @@ use serde_json::json;
 use super::{Failure, Id, caller, not_a_token, own_session};
 use crate::api::Api;
 use crate::api::keys::{KeyError, KeyRules};
+use crate::api::openapi::sessions::{SessionsId, SessionsNewToken, SessionsToken};
 use crate::api::params::Params;
+use crate::api::send::store_status;
 
-/// Makes a token for a session. The answer is the only place where it is ever shown.
+/// Make a device token
+///
+/// A key for this session alone, for every dialect. The answer is the only place where it is ever shown.
+#[utoipa::path(post, path = "/api/sessions/{id}/tokens", params(SessionsId), request_body = SessionsNewToken, responses(
+    (status = 200, description = "The token", body = SessionsToken),
+    (status = 403, description = "The session belongs to another account, or the key is a device token"),
+    (status = 404, description = "There is no such session"),
+    (status = 409, description = "The box has as many keys as it takes"),
+))]
 pub(super) async fn create(State(api): State<Api>, id: Id, request: Request) -> Result<Response, Failure> {
     let caller = caller(&api, &request)?;
     let session = own_session(&api, &caller, &id)?;
@@ -27,7 +37,7 @@ pub(super) async fn create(State(api): State<Api>, id: Id, request: Request) -> 
         KeyError::TooMany => Failure::new(StatusCode::CONFLICT, e.to_string()),
         KeyError::Store(e) => {
             log::error!("a token could not be stored: {e}");
-            Failure::new(StatusCode::INTERNAL_SERVER_ERROR, e.to_string())
+            Failure::new(store_status(&e), e.to_string())
         }
         e => Failure::bad_request(e.to_string()),
     })?;

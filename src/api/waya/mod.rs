@@ -10,28 +10,29 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use axum::Json;
-use axum::Router;
 use axum::http::header::RETRY_AFTER;
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
 use serde_json::json;
+use utoipa_axum::routes;
 
+use super::Shared;
 use super::access::{NoSession, header_key};
 use super::keys::{Caller, Denied};
+use super::openapi::Routes;
+use super::openapi::waya::DIALECT;
 use super::params::ParamError;
-use super::send::SendError;
-use super::{Api, Shared};
+use super::send::{SendError, store_message, store_status};
 use crate::session::Session;
 use crate::store::StoreError;
 
 pub(super) use send::send_message;
 
-pub(super) fn routes() -> Router<Api> {
-    Router::new()
-        .route("/api/message-status/{id}", get(queue::status))
-        .route("/api/message-status/{id}/cancel", post(queue::cancel))
-        .route("/api/message-status/{id}/retry", post(queue::retry))
+pub(super) fn routes() -> Routes {
+    Routes::of(&[&DIALECT])
+        .with(routes!(queue::status))
+        .with(routes!(queue::cancel))
+        .with(routes!(queue::retry))
 }
 
 /// What this dialect answers when something is wrong.
@@ -71,7 +72,7 @@ impl From<ParamError> for Failure {
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Failure {
         log::error!("dialect waya: {error}");
-        Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "The store failed; look at the gateway's log")
+        Failure::new(store_status(&error), store_message(&error))
     }
 }
 

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::{Failure, caller};
 use crate::api::keys::Caller;
+use crate::api::openapi::waya::{WayaCancelled, WayaId, WayaRetried, WayaStatus};
 use crate::api::{Api, Shared, peer};
 use crate::outbox::{Cancelled, Message, Progress, Reference, Retried};
 
@@ -62,6 +63,13 @@ fn describe(api: &Shared, message: &Message) -> Value {
     })
 }
 
+/// What became of a message?
+///
+/// By queue id, WhatsApp id or reference. A reference of several recipients also has `messages`.
+#[utoipa::path(get, path = "/api/message-status/{id}", params(WayaId), responses(
+    (status = 200, description = "How far it has come", body = WayaStatus),
+    (status = 404, description = "There is no such message"),
+))]
 pub(super) async fn status(State(api): State<Api>, id: Id, request: Request) -> Result<Response, Failure> {
     let caller = caller(&api, request.headers(), peer(&request))?;
     let messages = find(&api, &caller, &id)?;
@@ -73,6 +81,14 @@ pub(super) async fn status(State(api): State<Api>, id: Id, request: Request) -> 
     Ok(Json(body).into_response())
 }
 
+/// Cancel a message
+///
+/// Takes what is not yet sent out of the queue.
+#[utoipa::path(post, path = "/api/message-status/{id}/cancel", params(WayaId), responses(
+    (status = 200, description = "These will not be sent", body = WayaCancelled),
+    (status = 404, description = "There is no such message"),
+    (status = 409, description = "It is being sent, was sent, or has failed"),
+))]
 pub(super) async fn cancel(State(api): State<Api>, id: Id, request: Request) -> Result<Response, Failure> {
     let caller = caller(&api, request.headers(), peer(&request))?;
     let mut cancelled = Vec::new();
@@ -93,6 +109,14 @@ pub(super) async fn cancel(State(api): State<Api>, id: Id, request: Request) -> 
     Ok(Json(json!({"success": true, "cancelled": cancelled})).into_response())
 }
 
+/// Try a failed message again
+///
+/// Puts it back into the queue under the same WhatsApp id. Not one with a file, which is removed when it fails.
+#[utoipa::path(post, path = "/api/message-status/{id}/retry", params(WayaId), responses(
+    (status = 200, description = "These are in the queue again", body = WayaRetried),
+    (status = 404, description = "There is no such message"),
+    (status = 409, description = "It was sent, or its file is gone"),
+))]
 pub(super) async fn retry(State(api): State<Api>, id: Id, request: Request) -> Result<Response, Failure> {
     let caller = caller(&api, request.headers(), peer(&request))?;
     let mut retried = Vec::new();

@@ -14,12 +14,13 @@ use super::body::{MAX_REST, ScanError, Scanner};
 use super::{Failure, caller, failed};
 use crate::api::params::{self, ParamError, Params};
 use crate::api::phone::{self, Recipient};
+use crate::api::request_log::note_body;
 use crate::api::send::{MAX_CAPTION, MAX_TEXT, SendError, check_text, spool_status};
 use crate::api::serve::Cut;
 use crate::api::{Shared, peer};
 use crate::ids;
 use crate::media::{self, Fetched, MAX_MEDIA, SpoolError};
-use crate::outbox::{Body, Options, Reference};
+use crate::outbox::{Body, Options, Reference, SessionSettings};
 use crate::session::Session;
 
 /// Recipients of one request.
@@ -38,7 +39,8 @@ pub(in crate::api) async fn send_message(api: &Shared, request: Request) -> Resu
         None => params.text("session")?,
     };
     let session = api.session_for(&caller, named.as_deref())?;
-    let recipients = recipients(api, &params)?;
+    let own = api.outbox.settings_of(session.no());
+    let recipients = recipients(api, &own, &params)?;
     let message = params.text("message")?;
     let reference = params.text("reference_id")?;
     if let Some(reference) = &reference {
@@ -114,6 +116,7 @@ async fn read(api: &Shared, request: Request) -> Result<Upload, Failure> {
         Value::Object(fields) => fields,
         _ => return Err(Failure::bad_request("the request body must be a JSON object")),
     };
+    note_body(&fields);
     if fields.len() > 256 {
         return Err(Failure::bad_request("more than 256 parameters"));
     }
@@ -164,7 +167,7 @@ fn too_large() -> Failure {
 }
 
 /// Whom the request names, `main` resolved, each once.
-fn recipients(api: &Shared, params: &Params) -> Result<Vec<String>, Failure> {
+fn recipients(api: &Shared, own: &SessionSettings, params: &Params) -> Result<Vec<String>, Failure> {
     let (field, given) = if params.has("recipients") {
         ("recipients", params.list("recipients")?)
     } else {
@@ -185,9 +188,9 @@ fn recipients(api: &Shared, params: &Params) -> Result<Vec<String>, Failure> {
     for text in given {
         let text = text.trim();
         let text = if text.eq_ignore_ascii_case("main") {
-            api.settings.main_number.as_deref().ok_or_else(|| {
+            api.main_number(own).ok_or_else(|| {
                 Failure::bad_request(
-                    "main: no main number is configured; set main_number in the configuration",
+                    "main: no main number is configured; set main_number of the session or in the configuration",
                 )
             })?
         } else {
@@ -199,11 +202,11 @@ fn recipients(api: &Shared, params: &Params) -> Result<Vec<String>, Failure> {
             Recipient::Number(number) => number,
             Recipient::Jid(jid) => jid,
         };
-        if !allowed(api, &plain) {
+        if !api.queue_allows(own, &plain) {
             return Err(Failure::new(
                 StatusCode::FORBIDDEN,
                 format!(
-                    "{field}: this number is not on the allow list; queue_allow in the configuration has it"
+                    "{field}: this number is not on the allow list, which is queue_allow of the session or in the configuration"
                 ),
             ));
         }
@@ -212,14 +215,6 @@ fn recipients(api: &Shared, params: &Params) -> Result<Vec<String>, Failure> {
         }
     }
     Ok(found)
-}
-
-fn allowed(api: &Shared, recipient: &str) -> bool {
-    let Some(list) = &api.settings.queue_allow else { return true };
-    list.iter().any(|entry| match phone::recipient(entry, &api.country_code) {
-        Ok(Recipient::Number(entry) | Recipient::Jid(entry)) => entry == recipient,
-        Err(_) => false,
-    })
 }
 
 enum Media {
@@ -295,6 +290,7 @@ async fn accept(
     };
     let has_file = file.is_some();
     let field = if recipients.len() == 1 { "number" } else { "recipients" };
+    let own = api.outbox.settings_of(session.no());
     let mut drafts = Vec::with_capacity(recipients.len());
     for recipient in &recipients {
         let target = if recipients.len() == 1 {
@@ -311,7 +307,7 @@ async fn accept(
             (None, Some(message)) => Body::Text(message.clone()),
             (None, None) => return Err(SendError::Field { field: "message", reason: "is required".into() }),
         };
-        drafts.push((target, body, Options { pause: api.settings.queue_pause(), ..Options::default() }));
+        drafts.push((target, body, Options { pause: api.queue_pause(&own), ..Options::default() }));
     }
     api.accept_all(session, drafts, reference).await
 }

@@ -208,3 +208,37 @@ fn a_ban_of_no_length_is_not_dialled_in_a_loop() {
     }
     assert!(pauses.iter().all(|p| *p >= Duration::from_millis(800)) && pauses.is_sorted(), "{pauses:?}");
 }
+
+#[test]
+fn nothing_is_dialled_before_the_clock_is_set() {
+    let now = Instant::now();
+    let mut state = State::new(true);
+    state.hold();
+    assert_eq!(state.step(Event::Start { ban_left: None }, now, 0.5), []);
+    assert_eq!((state.status(), &state.reason), (Status::Connecting, &Reason::Clock));
+    assert_eq!(state.deadline(), None);
+    assert_eq!(state.step(Event::Reconnect, now, 0.5), [], "asking does not help");
+    assert_eq!(state.step(Event::NetworkUp, now, 0.5), []);
+    assert_eq!(state.step(Event::ClockReady, now, 0.5), [Effect::Dial]);
+    assert_eq!(state.reason, Reason::None);
+    assert_eq!(state.step(Event::ClockReady, now, 0.5), [], "once");
+
+    let mut state = State::new(false);
+    state.hold();
+    state.step(Event::Start { ban_left: None }, now, 0.5);
+    assert_eq!(state.step(Event::Repair, now, 0.5), [Effect::Wipe], "forgets, but still waits");
+    assert_eq!(state.phase, Phase::Held);
+    assert_eq!(state.step(Event::Stop, now, 0.5), [Effect::Finish]);
+    assert_eq!(state.step(Event::ClockReady, now, 0.5), []);
+}
+
+#[test]
+fn a_ban_outlasts_the_wait_for_the_clock() {
+    let now = Instant::now();
+    let mut state = State::new(true);
+    state.hold();
+    let ban = Duration::from_secs(60);
+    assert_eq!(state.step(Event::Start { ban_left: Some(ban) }, now, 0.5), []);
+    assert_eq!(state.step(Event::ClockReady, now, 0.5), [], "banned all the same");
+    assert_eq!(state.step(Event::Timer, now + ban, 0.5), [Effect::Dial]);
+}

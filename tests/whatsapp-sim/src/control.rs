@@ -87,6 +87,7 @@ impl From<SimError> for Refusal {
             | SimError::WrongCode(_)
             | SimError::NoRecipient(_)
             | SimError::GroupTooLarge(..)
+            | SimError::GroupRefused { .. }
             | SimError::NotMember { .. } => StatusCode::BAD_REQUEST,
             SimError::PhoneExists(_)
             | SimError::QrExpired

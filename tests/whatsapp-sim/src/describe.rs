@@ -1,5 +1,6 @@
 //! What a WhatsApp message is to the person who reads it.
 
+use serde::{Deserialize, Serialize};
 use waproto::whatsapp as wa;
 use waproto::whatsapp::message::protocol_message::Type as ProtocolType;
 
@@ -27,12 +28,39 @@ pub struct Described {
     pub ptt: Option<bool>,
     /// How long audio or video plays.
     pub seconds: Option<u32>,
+    /// The waveform of a voice note.
+    pub waveform: Option<Vec<u8>>,
+    /// Width and height of what is seen, in pixels.
+    pub dimensions: Option<(u32, u32)>,
+    /// The small picture inside the message.
+    pub thumbnail: Option<Vec<u8>>,
     /// The id of the message this one refers to.
     pub quoted: Option<String>,
+    /// For a reaction, an edit or a revoke, the key of the message it is about.
+    pub about: Option<wa::MessageKey>,
+    /// JIDs of those whom the text mentions.
+    pub mentions: Vec<String>,
+    /// Whether it mentions everybody in the group.
+    pub mention_all: bool,
+    /// What is shown of the text's link.
+    pub preview: Option<LinkPreview>,
     /// Where the medium is and how to decrypt it.
     pub media: Option<MediaRef>,
     /// For a message that a linked device of the same account sent: the JID it went to.
     pub destination: Option<String>,
+}
+
+/// What a text shows of its link.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LinkPreview {
+    /// The link, as it stands in the text.
+    pub link: String,
+    /// The page's title.
+    pub title: Option<String>,
+    /// The page's description.
+    pub description: Option<String>,
+    /// The size of the JPEG thumbnail, in bytes.
+    pub thumbnail: Option<usize>,
 }
 
 /// What `message` shows to its reader, or `None` if it shows nothing: a sender key, an app-state key and other messages
@@ -79,68 +107,87 @@ fn content(message: &wa::Message) -> Option<Described> {
         return Some(Described { kind: "text", text: Some(text.clone()), ..Described::default() });
     }
     if let Some(m) = message.extended_text_message.as_option() {
-        let quoted = quoted(m.context_info.as_option());
-        return Some(Described { kind: "text", text: m.text.clone(), quoted, ..Described::default() });
+        let preview = m.matched_text.as_ref().map(|link| LinkPreview {
+            link: link.clone(),
+            title: m.title.clone(),
+            description: m.description.clone(),
+            thumbnail: m.jpeg_thumbnail.as_ref().map(Vec::len),
+        });
+        let said = Described { kind: "text", text: m.text.clone(), preview, ..Described::default() };
+        return Some(in_context(said, m.context_info.as_option()));
     }
     media(message).or_else(|| reference(message)).or_else(|| data(message)).or_else(|| unknown(message))
 }
 
-fn quoted(context: Option<&wa::ContextInfo>) -> Option<String> {
-    context?.stanza_id.clone()
+/// Adds what a message's context says.
+fn in_context(described: Described, context: Option<&wa::ContextInfo>) -> Described {
+    let Some(context) = context else { return described };
+    Described {
+        quoted: context.stanza_id.clone(),
+        mentions: context.mentioned_jid.clone(),
+        mention_all: context.non_jid_mentions.is_some_and(|count| count > 0),
+        ..described
+    }
 }
 
 fn media(message: &wa::Message) -> Option<Described> {
     if let Some(m) = message.image_message.as_option() {
-        return Some(Described {
+        let said = Described {
             kind: "image",
             caption: m.caption.clone(),
             mime: m.mimetype.clone(),
-            quoted: quoted(m.context_info.as_option()),
+            dimensions: m.width.zip(m.height),
+            thumbnail: m.jpeg_thumbnail.clone(),
             media: Some(MediaRef::of(m)),
             ..Described::default()
-        });
+        };
+        return Some(in_context(said, m.context_info.as_option()));
     }
     if let Some(m) = message.video_message.as_option().or(message.ptv_message.as_option()) {
-        return Some(Described {
+        let said = Described {
             kind: "video",
             caption: m.caption.clone(),
             mime: m.mimetype.clone(),
             seconds: m.seconds,
-            quoted: quoted(m.context_info.as_option()),
+            dimensions: m.width.zip(m.height),
+            thumbnail: m.jpeg_thumbnail.clone(),
             media: Some(MediaRef::of(m)),
             ..Described::default()
-        });
+        };
+        return Some(in_context(said, m.context_info.as_option()));
     }
     if let Some(m) = message.audio_message.as_option() {
-        return Some(Described {
+        let said = Described {
             kind: "audio",
             mime: m.mimetype.clone(),
             ptt: Some(m.ptt.unwrap_or(false)),
             seconds: m.seconds,
-            quoted: quoted(m.context_info.as_option()),
+            waveform: m.waveform.clone(),
             media: Some(MediaRef::of(m)),
             ..Described::default()
-        });
+        };
+        return Some(in_context(said, m.context_info.as_option()));
     }
     if let Some(m) = message.document_message.as_option() {
-        return Some(Described {
+        let said = Described {
             kind: "document",
             caption: m.caption.clone(),
             mime: m.mimetype.clone(),
             filename: m.file_name.clone().or_else(|| m.title.clone()),
-            quoted: quoted(m.context_info.as_option()),
             media: Some(MediaRef::of(m)),
             ..Described::default()
-        });
+        };
+        return Some(in_context(said, m.context_info.as_option()));
     }
     if let Some(m) = message.sticker_message.as_option() {
-        return Some(Described {
+        let said = Described {
             kind: "sticker",
             mime: m.mimetype.clone(),
-            quoted: quoted(m.context_info.as_option()),
+            dimensions: m.width.zip(m.height),
             media: Some(MediaRef::of(m)),
             ..Described::default()
-        });
+        };
+        return Some(in_context(said, m.context_info.as_option()));
     }
     None
 }
@@ -148,22 +195,24 @@ fn media(message: &wa::Message) -> Option<Described> {
 /// Messages that are about another message.
 fn reference(message: &wa::Message) -> Option<Described> {
     if let Some(m) = message.reaction_message.as_option() {
-        let quoted = m.key.as_option().and_then(|key| key.id.clone());
+        let about = m.key.as_option().cloned();
+        let quoted = about.as_ref().and_then(|key| key.id.clone());
         let text = Some(m.text.clone().unwrap_or_default());
-        return Some(Described { kind: "reaction", text, quoted, ..Described::default() });
+        return Some(Described { kind: "reaction", text, quoted, about, ..Described::default() });
     }
     if let Some(m) = message.poll_update_message.as_option() {
         let quoted = m.poll_creation_message_key.as_option().and_then(|key| key.id.clone());
         return Some(Described { kind: "poll-vote", quoted, ..Described::default() });
     }
     let m = message.protocol_message.as_option()?;
-    let quoted = m.key.as_option().and_then(|key| key.id.clone());
+    let about = m.key.as_option().cloned();
+    let quoted = about.as_ref().and_then(|key| key.id.clone());
     match m.r#type? {
-        ProtocolType::REVOKE => Some(Described { kind: "revoke", quoted, ..Described::default() }),
+        ProtocolType::REVOKE => Some(Described { kind: "revoke", quoted, about, ..Described::default() }),
         ProtocolType::MESSAGE_EDIT => {
             let (edited, _) = open_wrappers(m.edited_message.as_option()?);
             let new = content(edited).unwrap_or_default();
-            Some(Described { kind: "edit", quoted, ..new })
+            Some(Described { kind: "edit", quoted, about, ..new })
         }
         _ => None,
     }
@@ -195,7 +244,7 @@ fn data(message: &wa::Message) -> Option<Described> {
         let lines: Vec<&str> = m.name.as_deref().into_iter().chain(options).collect();
         ("poll", lines.join("\n"), m.context_info.as_option())
     };
-    Some(Described { kind, text: Some(text), quoted: quoted(context), ..Described::default() })
+    Some(in_context(Described { kind, text: Some(text), ..Described::default() }, context))
 }
 
 fn location(latitude: Option<f64>, longitude: Option<f64>, place: &[Option<&str>]) -> String {

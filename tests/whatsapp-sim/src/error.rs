@@ -54,6 +54,14 @@ pub enum SimError {
     /// A recipient that does not exist.
     #[error("`{0}` is neither a phone nor a group of this server")]
     NoRecipient(String),
+    /// A change of a group that the server refused.
+    #[error("{number} may not change {group} so: not an administrator, or nothing to change")]
+    GroupRefused {
+        /// The phone.
+        number: String,
+        /// The group.
+        group: String,
+    },
     /// A phone that is not in the group.
     #[error("{number} is not a member of {group}")]
     NotMember {

@@ -16,8 +16,27 @@ use crate::queue::Class;
 use crate::reading::linked_devices;
 use crate::routing::{Header, Parcel, Plan, encs, parcel};
 use crate::server::Server;
-use crate::stanza::{attr, child, jid_attr};
+use crate::stanza::{attr, child, children, jid_attr};
 use crate::world::{Group, World};
+
+/// What a phone does to a group that it is in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum GroupChange {
+    /// Adds phones, by number.
+    Add(Vec<String>),
+    /// Removes members, by number.
+    Remove(Vec<String>),
+    /// Makes members administrators.
+    Promote(Vec<String>),
+    /// Takes that back.
+    Demote(Vec<String>),
+    /// Gives the group another subject.
+    Subject(String),
+    /// Gives the group another description.
+    Description(String),
+    /// Lets only administrators write, or everybody again.
+    Announce(bool),
+}
 
 /// Members a group may have, as on WhatsApp.
 pub(crate) const MAX_MEMBERS: usize = 1_024;
@@ -128,6 +147,44 @@ impl Server {
             world.notify_group(&key, owner, &[], &create);
         }
         Ok(key.to_string())
+    }
+
+    /// A phone changes a group, by the same rules as a linked device.
+    pub(crate) fn change_group(&self, number: &str, jid: &str, change: &GroupChange) -> Result<(), SimError> {
+        let actor = self.phone(number)?;
+        let members = |tag: &'static str, numbers: &[String]| -> Result<Node, SimError> {
+            let participants: Result<Vec<Node>, SimError> = numbers
+                .iter()
+                .map(|number| {
+                    self.phone(number)?;
+                    Ok(NodeBuilder::new("participant").attr("jid", Jid::pn(number.as_str())).build())
+                })
+                .collect();
+            Ok(NodeBuilder::new(tag).children(participants?).build())
+        };
+        let action = match change {
+            GroupChange::Add(numbers) => members("add", numbers)?,
+            GroupChange::Remove(numbers) => members("remove", numbers)?,
+            GroupChange::Promote(numbers) => members("promote", numbers)?,
+            GroupChange::Demote(numbers) => members("demote", numbers)?,
+            GroupChange::Subject(text) => NodeBuilder::new("subject").string_content(text.as_str()).build(),
+            GroupChange::Description(text) => {
+                let body = NodeBuilder::new("body").string_content(text.as_str()).build();
+                NodeBuilder::new("description").attr("id", fresh_message_id()).children([body]).build()
+            }
+            GroupChange::Announce(true) => NodeBuilder::new("announcement").build(),
+            GroupChange::Announce(false) => NodeBuilder::new("not_announcement").build(),
+        };
+        let iq =
+            NodeBuilder::new("iq").attr("id", fresh_message_id()).attr("to", jid).children([action]).build();
+        let answer = crate::iq::groups::set(self, &actor.addr(), &iq);
+        // A member who is refused is told of inside of the answer.
+        let refused = child(&answer, "error").is_some()
+            || children(&answer).iter().flat_map(children).any(|node| node.attrs.contains_key("error"));
+        if refused {
+            return Err(SimError::GroupRefused { number: number.to_owned(), group: jid.to_owned() });
+        }
+        Ok(())
     }
 
     /// Who gets what of a message to a group. The error is the ack's error code.

@@ -1,13 +1,15 @@
 //! What a phone has received and shows: each message id once.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-pub use crate::describe::{Described, describe};
+pub use crate::describe::{Described, LinkPreview, describe};
 use crate::media::MediaRef;
 
 /// Messages a phone keeps; the oldest gives way. Enough for a benchmark's run, some 30 MB.
@@ -44,10 +46,37 @@ pub struct InboxItem {
     pub ptt: Option<bool>,
     /// How long audio or video plays, as the sender says.
     pub seconds: Option<u32>,
+    /// For a voice note, its waveform: levels of 0 to 100.
+    #[serde(default)]
+    pub waveform: Option<Vec<u8>>,
+    /// Width and height of an image, a film or a sticker in pixels, as the sender says.
+    #[serde(default)]
+    pub dimensions: Option<(u32, u32)>,
+    /// The small picture inside the message, in Base64: a JPEG.
+    #[serde(default)]
+    pub thumbnail: Option<String>,
     /// The id of the message that is replied to, reacted to, voted on, edited or revoked.
     pub quoted: Option<String>,
     /// When it was sent, in seconds since 1970, as the server says.
     pub timestamp: u64,
+    /// JIDs of those whom the text mentions.
+    #[serde(default)]
+    pub mentions: Vec<String>,
+    /// Whether it mentions everybody in the group.
+    #[serde(default)]
+    pub mention_all: bool,
+    /// What is shown of the text's link.
+    #[serde(default)]
+    pub preview: Option<LinkPreview>,
+    /// Its text after the last edit.
+    #[serde(default)]
+    pub edited: Option<String>,
+    /// Whether it was taken back, so that nobody can read it any more.
+    #[serde(default)]
+    pub revoked: bool,
+    /// The emoji on it, by who put them there.
+    #[serde(default)]
+    pub reactions: BTreeMap<String, String>,
 }
 
 impl InboxItem {
@@ -74,8 +103,17 @@ impl InboxItem {
             sha256: medium.map(|(_, sha256)| hex::encode(sha256)),
             ptt: content.ptt,
             seconds: content.seconds,
+            waveform: content.waveform.clone(),
+            dimensions: content.dimensions,
+            thumbnail: content.thumbnail.as_deref().map(|bytes| STANDARD.encode(bytes)),
             quoted: content.quoted.clone(),
             timestamp,
+            mentions: content.mentions.clone(),
+            mention_all: content.mention_all,
+            preview: content.preview.clone(),
+            edited: None,
+            revoked: false,
+            reactions: BTreeMap::new(),
         }
     }
 }
@@ -96,6 +134,26 @@ struct Shown {
     items: VecDeque<(InboxItem, Option<MediaRef>)>,
     seen: HashSet<Arc<str>>,
     seen_order: VecDeque<Arc<str>>,
+}
+
+impl Shown {
+    /// What a reaction, an edit or a revoke does to the message it is about.
+    fn apply(&mut self, change: &InboxItem) {
+        let Some(target) = &change.quoted else { return };
+        let found = self.items.iter_mut().rev().map(|(item, _)| item);
+        let Some(item) = found.filter(|item| item.chat == change.chat).find(|item| item.id == *target) else {
+            return;
+        };
+        match change.kind.as_str() {
+            "reaction" => match change.text.as_deref().unwrap_or_default() {
+                "" => drop(item.reactions.remove(&change.from)),
+                emoji => drop(item.reactions.insert(change.from.clone(), emoji.to_owned())),
+            },
+            "edit" if item.from == change.from => item.edited.clone_from(&change.text),
+            "revoke" if item.from == change.from => item.revoked = true,
+            _ => {}
+        }
+    }
 }
 
 impl Default for Inbox {
@@ -122,6 +180,7 @@ impl Inbox {
         {
             shown.seen.remove(&forgotten);
         }
+        shown.apply(&item);
         shown.items.push_back((item, media));
         if shown.items.len() > self.max_items {
             shown.items.pop_front();
@@ -186,6 +245,29 @@ mod tests {
         assert!(!inbox.push(item("A"), None));
         assert_eq!(ids(&inbox.snapshot()), ["A", "B"]);
         assert_eq!(inbox.total(), 2);
+    }
+
+    #[test]
+    fn what_is_about_a_message_changes_it_if_its_author_may() {
+        let inbox = Inbox::default();
+        let about = |id: &str, from: &str, kind: &str, text: &str| InboxItem {
+            from: from.to_owned(),
+            kind: kind.to_owned(),
+            text: Some(text.to_owned()),
+            quoted: Some("A".to_owned()),
+            ..item(id)
+        };
+        inbox.push(InboxItem { from: "1".into(), ..item("A") }, None);
+        inbox.push(about("B", "2", "reaction", "👍"), None);
+        inbox.push(about("C", "2", "edit", "not theirs"), None);
+        inbox.push(about("D", "2", "revoke", ""), None);
+        let shown = inbox.get("A").unwrap();
+        assert_eq!((shown.edited, shown.revoked, shown.reactions["2"].as_str()), (None, false, "👍"));
+        inbox.push(about("E", "2", "reaction", ""), None);
+        inbox.push(about("F", "1", "edit", "new"), None);
+        inbox.push(about("G", "1", "revoke", ""), None);
+        let shown = inbox.get("A").unwrap();
+        assert_eq!((shown.edited.as_deref(), shown.revoked, shown.reactions.len()), (Some("new"), true, 0));
     }
 
     #[test]
@@ -256,8 +338,17 @@ mod tests {
             "sha256",
             "ptt",
             "seconds",
+            "waveform",
+            "dimensions",
+            "thumbnail",
             "quoted",
             "timestamp",
+            "mentions",
+            "mention_all",
+            "preview",
+            "edited",
+            "revoked",
+            "reactions",
         ];
         expected.sort_unstable();
         assert_eq!(names, expected);

@@ -43,7 +43,8 @@ mod world;
 
 pub use adv::QrError;
 pub use error::SimError;
+pub use groups::GroupChange;
 pub use phone::PhoneReceipt;
-pub use sim::{PhoneInfo, Sim, SimConfig};
+pub use sim::{GroupView, PhoneInfo, Sim, SimConfig};
 pub use typing::Typing;
 pub use world::lid_of;

@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 use wacore_binary::builder::NodeBuilder;
 use wacore_binary::{Jid, Node};
 
-use crate::describe::describe;
+use crate::describe::{Described, describe};
 use crate::inbox::InboxItem;
 use crate::keys::{Bundle, DeviceAddr};
 use crate::media::{self, MediaRef};
@@ -113,10 +113,62 @@ impl Server {
                 header.sender.user.to_string()
             }
         };
+        if !header.sender.is_phone()
+            && let Some(what) = self.misses_its_message(phone, header, &chat, &described)
+        {
+            self.wrong(&header.sender, format!("message {}: {what}", header.id));
+        }
         let medium = described.media.as_ref().and_then(|media| self.fetch(phone, header, media));
         let from = header.sender.user.to_string();
         let item = InboxItem::new(&header.id, from, chat, header.t, &described, medium);
         Some(phone.inbox.push(item, described.media))
+    }
+
+    /// What is wrong with a reaction, an edit or a revoke, as far as the phone knows the message that it is about.
+    fn misses_its_message(
+        &self,
+        phone: &Phone,
+        header: &Header,
+        chat: &str,
+        described: &Described,
+    ) -> Option<String> {
+        let key = described.about.as_ref()?;
+        let kind = described.kind;
+        let (Some(id), Some(from_me)) = (&key.id, key.from_me) else {
+            return Some(format!("a {kind} whose key is not complete"));
+        };
+        let taken_back = kind == "reaction" && described.text.as_deref() == Some("");
+        let expected = match kind {
+            "edit" => Some("1"),
+            "revoke" if from_me => Some("7"),
+            "revoke" => Some("8"),
+            _ if taken_back => Some("7"),
+            _ => None,
+        };
+        if header.edit.as_deref() != expected {
+            return Some(format!("a {kind} whose stanza has edit={:?} instead of {expected:?}", header.edit));
+        }
+        let author = match phone.inbox.get(id) {
+            Some(item) if item.chat != chat => return Some(format!("a {kind} of a message of another chat")),
+            Some(item) => item.from,
+            None if phone.sent_message(id).is_some() => phone.number.to_string(),
+            None => return None,
+        };
+        let own = *author == *header.sender.user;
+        if from_me != own {
+            return Some(format!("a {kind} with from_me={from_me} of a message that {author} wrote"));
+        }
+        if matches!(kind, "edit" | "revoke") && !own {
+            return Some(format!("a {kind} of a message that {author} wrote"));
+        }
+        if header.group.is_some() && !own {
+            let named: Option<Jid> = key.participant.as_ref().and_then(|name| name.parse().ok());
+            let named = named.and_then(|jid| Some(self.world().account_of(&jid)?.number.to_string()));
+            if named.as_ref() != Some(&author) {
+                return Some(format!("a {kind} that names {named:?} as the author of {author}'s message"));
+            }
+        }
+        None
     }
 
     /// The phone downloads a message's medium and decrypts it: its size and its SHA-256.

@@ -1,5 +1,6 @@
 //! The handle that tests and programs hold.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +14,7 @@ use waproto::whatsapp as wa;
 use crate::appstate::AppState;
 use crate::error::SimError;
 use crate::faults::Fault;
+use crate::groups::GroupChange;
 use crate::inbox::InboxItem;
 use crate::keys::DeviceAddr;
 use crate::media::{self, OutgoingMedia};
@@ -58,6 +60,25 @@ pub struct PhoneInfo {
     pub number: String,
     /// Its LID, as a JID.
     pub lid: String,
+}
+
+/// A group, as its members see it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupView {
+    /// Its name.
+    pub name: String,
+    /// Its description.
+    pub description: Option<String>,
+    /// The number of whoever made it.
+    pub owner: String,
+    /// Numbers; the value says whether the member is an admin.
+    pub members: BTreeMap<String, bool>,
+    /// Only admins may write.
+    pub announce: bool,
+    /// Only admins may change name and description.
+    pub locked: bool,
+    /// The code of its invite link.
+    pub invite: String,
 }
 
 /// A running server. Cheap to clone; the server stops when the last clone is dropped or on [`shutdown`](Self::shutdown).
@@ -206,6 +227,17 @@ impl Sim {
             server.remove_device(&device, false);
         }
         Ok(())
+    }
+
+    /// The phone's list of linked devices, by their numbers.
+    ///
+    /// # Errors
+    ///
+    /// [`SimError::NoPhone`].
+    pub fn linked(&self, number: &str) -> Result<Vec<u16>, SimError> {
+        let server = &self.inner.server;
+        server.phone(number)?;
+        Ok(server.linked(number).into_iter().map(|device| device.device).collect())
     }
 
     /// What the phone shows, once `count` messages have arrived or `wait` is over.
@@ -361,6 +393,34 @@ impl Sim {
         members: &[String],
     ) -> Result<String, SimError> {
         self.inner.server.create_group(name, owner, members)
+    }
+
+    /// A phone changes a group: its members, its subject. Every other member's linked devices are told.
+    ///
+    /// # Errors
+    ///
+    /// [`SimError::NoPhone`] or [`SimError::GroupRefused`].
+    pub async fn change_group(&self, number: &str, jid: &str, change: GroupChange) -> Result<(), SimError> {
+        self.inner.server.change_group(number, jid, &change)
+    }
+
+    /// A group as the server knows it; `None` if there is none.
+    pub fn group(&self, jid: &str) -> Option<GroupView> {
+        let world = self.inner.server.world();
+        let group = world.groups.get(jid)?;
+        Some(GroupView {
+            name: group.subject.clone(),
+            description: group
+                .description
+                .as_ref()
+                .map(|(_, text)| text.clone())
+                .filter(|text| !text.is_empty()),
+            owner: group.owner.to_string(),
+            members: group.members.iter().map(|(number, admin)| (number.to_string(), *admin)).collect(),
+            announce: group.announce,
+            locked: group.locked,
+            invite: group.invite.clone(),
+        })
     }
 
     /// Puts a fault in force.

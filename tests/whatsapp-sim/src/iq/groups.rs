@@ -43,7 +43,7 @@ pub(super) fn get(server: &Server, addr: &DeviceAddr, iq: &Node) -> Node {
 }
 
 /// Changes of groups.
-pub(super) fn set(server: &Server, addr: &DeviceAddr, iq: &Node) -> Node {
+pub(crate) fn set(server: &Server, addr: &DeviceAddr, iq: &Node) -> Node {
     let Some(action) = children(iq).first() else { return iq_error(iq, 400, "bad-request") };
     match &*action.tag {
         "create" => return create(server, addr, iq, action),
@@ -85,7 +85,15 @@ fn numbers(world: &World, action: &Node) -> Vec<Result<Arc<str>, Box<Node>>> {
         .collect()
 }
 
+/// Whether this can be a group's name: WhatsApp takes 1 to 100 characters.
+fn is_subject(text: &str) -> bool {
+    !text.trim().is_empty() && text.chars().count() <= 100
+}
+
 fn create(server: &Server, addr: &DeviceAddr, iq: &Node, action: &Node) -> Node {
+    if !is_subject(&attr_string(action, "subject")) {
+        return iq_error(iq, 406, "not-acceptable");
+    }
     let known: Vec<String> = {
         let world = server.world();
         numbers(&world, action).into_iter().filter_map(|number| Some(number.ok()?.to_string())).collect()
@@ -221,6 +229,7 @@ fn property(server: &Server, addr: &DeviceAddr, iq: &Node, jid: &str, action: &N
     let text = |node: &Node| String::from_utf8_lossy(bytes(node)).into_owned();
     let mut note = action.clone();
     match &*action.tag {
+        "subject" if !is_subject(&text(action)) => return iq_error(iq, 406, "not-acceptable"),
         "subject" => {
             group.subject = text(action);
             note = NodeBuilder::new("subject")
@@ -238,6 +247,7 @@ fn property(server: &Server, addr: &DeviceAddr, iq: &Node, jid: &str, action: &N
         "invite" => {
             group.invite = hex::encode(rand::random::<[u8; 11]>());
             let invite = NodeBuilder::new("invite").attr("code", group.invite.clone()).build();
+            world.notify_group(jid, &addr.user, &[], &NodeBuilder::new("revoke").build());
             return iq_result(iq, [invite]);
         }
         _ => return iq_error(iq, 501, "feature-not-implemented"),

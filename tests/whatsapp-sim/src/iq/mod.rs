@@ -2,7 +2,7 @@
 
 mod account;
 mod encrypt;
-mod groups;
+pub(crate) mod groups;
 mod usync;
 
 use std::sync::Arc;

@@ -1,0 +1,166 @@
+//! The claim and the log-in over HTTP, and the gate before everything else.
+
+use axum::extract::{Request, State};
+use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
+use axum::http::{HeaderValue, Method, StatusCode};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post, put};
+use axum::{Json, Router};
+use serde_json::{Map, Value, json};
+
+use super::{ClaimError, page};
+use crate::api::keys::KeyError;
+use crate::api::params::{self, ParamError};
+use crate::api::v1::{Failure, caller, text};
+use crate::api::{Api, Shared, error, peer};
+
+/// A code and a password fit many times over.
+const MAX_BODY: usize = 16 * 1024;
+
+pub(in crate::api) fn routes() -> Router<Api> {
+    Router::new()
+        .route("/", get(front))
+        .route("/api/v1/claim", post(claim))
+        .route("/api/v1/login", post(log_in))
+        .route("/api/v1/password", put(set_password))
+}
+
+/// While the box has no owner and others can reach it, lets nothing through but the claim.
+pub(in crate::api) async fn gate(State(api): State<Api>, request: Request, next: Next) -> Response {
+    if !api.claim.is_closed() {
+        return next.run(request).await;
+    }
+    let looks = matches!(*request.method(), Method::GET | Method::HEAD);
+    match request.uri().path() {
+        "/" | "/healthz" if looks => next.run(request).await,
+        "/api/v1/claim" if *request.method() == Method::POST => next.run(request).await,
+        _ => error(
+            StatusCode::FORBIDDEN,
+            "This box has no owner yet. Open its address in a browser and enter the code on its screen, or POST \
+             {\"code\",\"password\"} to /api/v1/claim.",
+        ),
+    }
+}
+
+impl From<ClaimError> for Failure {
+    fn from(e: ClaimError) -> Failure {
+        let message = e.to_string();
+        match e {
+            ClaimError::Claimed | ClaimError::Local | ClaimError::NoPassword => {
+                Failure::new(StatusCode::CONFLICT, message)
+            }
+            ClaimError::WrongCode => Failure::new(StatusCode::FORBIDDEN, message),
+            ClaimError::WrongPassword => Failure::new(StatusCode::UNAUTHORIZED, message),
+            ClaimError::TooMany(wait) => {
+                Failure::later(StatusCode::TOO_MANY_REQUESTS, message, wait.as_secs() + 1)
+            }
+            ClaimError::Busy => Failure::later(StatusCode::SERVICE_UNAVAILABLE, message, 1),
+            ClaimError::Unfit(_) => Failure::bad(message),
+            ClaimError::Key(KeyError::Store(e)) => e.into(),
+            ClaimError::Key(_) => Failure::new(StatusCode::CONFLICT, message),
+        }
+    }
+}
+
+/// The fields of a body: JSON, or what a browser's form sends. Never the query string, which ends up in histories.
+async fn fields(request: Request) -> Result<Map<String, Value>, Failure> {
+    let is_form = is_form(&request);
+    let body = params::read_body(request, MAX_BODY).await?;
+    if is_form {
+        let pairs: Vec<(String, String)> = serde_urlencoded::from_bytes(&body)
+            .map_err(|_| Failure::bad("The form is not valid percent-encoded text"))?;
+        return Ok(pairs.into_iter().map(|(key, value)| (key, value.into())).collect());
+    }
+    match params::parse_json(&body)? {
+        Value::Object(object) => Ok(object),
+        _ => Err(Failure::bad("The request body must be a JSON object")),
+    }
+}
+
+fn is_form(request: &Request) -> bool {
+    let content_type = request.headers().get(CONTENT_TYPE).and_then(|v| v.to_str().ok());
+    content_type.is_some_and(|t| t.to_ascii_lowercase().starts_with("application/x-www-form-urlencoded"))
+}
+
+fn required<'a>(fields: &'a Map<String, Value>, field: &'static str) -> Result<&'a str, Failure> {
+    text(fields, field)?.filter(|value| !value.is_empty()).ok_or_else(|| ParamError::Missing(field).into())
+}
+
+/// The answer has the key; nothing on the way may keep it.
+fn private(mut response: Response) -> Response {
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+async fn claim(State(api): State<Api>, request: Request) -> Response {
+    let (from, browser) = (peer(&request), is_form(&request));
+    let claimed = async {
+        let fields = fields(request).await?;
+        let key = api.claim.claim(required(&fields, "code")?, required(&fields, "password")?, from);
+        Ok::<String, Failure>(key.await?)
+    };
+    private(match (claimed.await, browser) {
+        (Ok(key), false) => Json(json!({"success": true, "key": key})).into_response(),
+        (Ok(key), true) => html(StatusCode::OK, &page::claimed(&key)),
+        (Err(failure), false) => failure.into_response(),
+        (Err(failure), true) => {
+            let message = failure.message().to_owned();
+            let mut response = failure.into_response();
+            let page = html(response.status(), &claim_page(&api, Some(&message)));
+            let (head, body) = page.into_parts();
+            response.headers_mut().extend(head.headers);
+            *response.body_mut() = body;
+            response
+        }
+    })
+}
+
+async fn log_in(State(api): State<Api>, request: Request) -> Result<Response, Failure> {
+    let from = peer(&request);
+    let fields = fields(request).await?;
+    let key = api.claim.log_in(required(&fields, "password")?, from).await?;
+    Ok(private(Json(json!({"success": true, "key": key})).into_response()))
+}
+
+async fn set_password(State(api): State<Api>, request: Request) -> Result<Response, Failure> {
+    let caller = caller(&api, &request)?;
+    if !caller.admin {
+        return Err(Failure::new(
+            StatusCode::FORBIDDEN,
+            "Only an administrator's key may set the password: `kurir key new --admin` makes one",
+        ));
+    }
+    let fields = fields(request).await?;
+    api.claim.set_password(required(&fields, "password")?).await?;
+    Ok(Json(json!({"success": true})).into_response())
+}
+
+/// What a person sees who opens the box's address.
+async fn front(State(api): State<Api>) -> Response {
+    let page = if api.claim.is_closed() {
+        claim_page(&api, None)
+    } else if api.claim.is_claimed() {
+        page::RUNNING.to_owned()
+    } else {
+        page::LOCAL.to_owned()
+    };
+    private(html(StatusCode::OK, &page))
+}
+
+fn claim_page(_api: &Shared, message: Option<&str>) -> String {
+    page::form(message)
+}
+
+/// A page that loads nothing from anywhere and runs no script.
+fn html(status: StatusCode, text: &str) -> Response {
+    let headers = [
+        (CONTENT_TYPE, "text/html; charset=utf-8"),
+        (
+            CONTENT_SECURITY_POLICY,
+            "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
+        ),
+        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    ];
+    (status, headers, text.to_owned()).into_response()
+}

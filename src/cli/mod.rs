@@ -1,0 +1,4 @@
+//! What single commands do beyond calling the library.
+
+pub(crate) mod status;
+pub(crate) mod update;

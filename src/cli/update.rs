@@ -1,0 +1,184 @@
+//! `kurir update`: writes an update, tries it, and keeps it if it is healthy. Runs as root, beside the gateway.
+
+use std::io::{IsTerminal, Read};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use kurir::api::control;
+use kurir::config::Config;
+use kurir::update::board::{Firmware, KIND, Partitions, RecordFile};
+use kurir::update::{
+    Outcome, PIECE, PublicKey, Record, Rules, Stage, Trial, Verdict, commit, give_up, install, start,
+    try_once,
+};
+use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+/// How often the health of a system on trial is looked at.
+const LOOK: Duration = Duration::from_secs(2);
+/// How long the port may take to answer.
+const ANSWER: Duration = Duration::from_secs(5);
+/// Longest silence of the server that an update is fetched from.
+const STALL: Duration = Duration::from_secs(60);
+/// Time for the whole fetch: 500 MB at 2 Mbit/s.
+const FETCH: Duration = Duration::from_secs(2000);
+
+fn firmware(config: &Config) -> anyhow::Result<Firmware> {
+    let file =
+        config.update_autoboot.clone().context("this box cannot be updated: update_autoboot is not set")?;
+    Firmware::new(file, &config.update_slot_a, &config.update_slot_b).map_err(anyhow::Error::msg)
+}
+
+fn record_file(config: &Config) -> RecordFile {
+    RecordFile(config.data_dir.join("update.json"))
+}
+
+/// Checks and writes the update from a file or a URL; then restarts into it, unless `stay`.
+pub(crate) fn from(config: &Config, source: &str, stay: bool) -> anyhow::Result<()> {
+    let mut disk = Partitions::new(config.update_slot_a.clone(), config.update_slot_b.clone())
+        .map_err(anyhow::Error::msg)?;
+    let mut firmware = firmware(config)?;
+    let key_file = config.update_key.clone().context("this box cannot be updated: update_key is not set")?;
+    let key = std::fs::read_to_string(&key_file)
+        .with_context(|| format!("the key that updates are checked with, {}", key_file.display()))?;
+    let rules = Rules {
+        key: PublicKey::parse(&key)?,
+        board: KIND.to_owned(),
+        version: env!("CARGO_PKG_VERSION").parse().map_err(anyhow::Error::msg)?,
+        piece: PIECE,
+    };
+    let update = open(source)?;
+    let show = std::io::stderr().is_terminal();
+    let progress = |done: u64, total: u64| {
+        if show {
+            eprint!("\r{} of {} MB written", done >> 20, total >> 20);
+        }
+    };
+    let written = install(update, &rules, &mut disk, &mut firmware, &mut record_file(config), progress);
+    if show {
+        eprintln!();
+    }
+    let manifest = written?;
+    println!("Version {} is written and checked.", manifest.version);
+    if stay {
+        println!("`kurir update --try` restarts the box into it.");
+        return Ok(());
+    }
+    restart_into(config)
+}
+
+/// Restarts into what was written before.
+pub(crate) fn restart_into(config: &Config) -> anyhow::Result<()> {
+    let mut firmware = firmware(config)?;
+    try_once(&mut firmware, &mut record_file(config))?;
+    println!(
+        "The box restarts into it, and keeps it if it is healthy for a minute; otherwise it goes back by itself."
+    );
+    Ok(())
+}
+
+fn open(source: &str) -> anyhow::Result<Box<dyn Read>> {
+    if !source.starts_with("http://") && !source.starts_with("https://") {
+        let file = std::fs::File::open(source).with_context(|| format!("the update file {source}"))?;
+        return Ok(Box::new(std::io::BufReader::with_capacity(1 << 20, file)));
+    }
+    let agent: ureq::Agent = ureq::Agent::config_builder()
+        .timeout_connect(Some(STALL))
+        .timeout_recv_response(Some(STALL))
+        .timeout_recv_body(Some(FETCH))
+        .build()
+        .into();
+    let response = agent.get(source).call().with_context(|| format!("fetching the update from {source}"))?;
+    Ok(Box::new(response.into_body().into_with_config().limit(u64::MAX).reader()))
+}
+
+/// What became of the last update, in a line.
+pub(crate) fn show(config: &Config) -> anyhow::Result<()> {
+    let record = start(&mut firmware(config)?, &mut record_file(config))?;
+    println!("{}", line(&record));
+    Ok(())
+}
+
+fn line(record: &Record) -> String {
+    match (&record.stage, &record.last) {
+        (Stage::Writing { version }, _) => format!("Version {version} is being written."),
+        (Stage::Written { version, .. }, _) => {
+            format!("Version {version} is written; `kurir update --try` restarts the box into it.")
+        }
+        (Stage::Trying { version, .. }, _) => format!("Version {version} is on trial."),
+        (Stage::Idle, None) => "There was no update yet.".into(),
+        (Stage::Idle, Some(Outcome::Committed { version })) => format!("Version {version} is in use."),
+        (Stage::Idle, Some(Outcome::RolledBack { version, reason })) => {
+            format!("Version {version} was given up: {reason}.")
+        }
+        (Stage::Idle, Some(Outcome::Failed { version, reason })) => {
+            format!("Version {version} was not installed: {reason}.")
+        }
+    }
+}
+
+/// Run once after each start: ends a trial, if this start is one.
+pub(crate) async fn confirm(config: &Config) -> anyhow::Result<()> {
+    let (mut boot, mut memory) = (firmware(config)?, record_file(config));
+    let record = start(&mut boot, &mut memory)?;
+    println!("{}", line(&record));
+    if !matches!(record.stage, Stage::Trying { .. }) {
+        return Ok(());
+    }
+    let mut trial = Trial::new(Instant::now());
+    loop {
+        match trial.look(health(config).await, Instant::now()) {
+            Verdict::Wait => tokio::time::sleep(LOOK).await,
+            Verdict::Commit => {
+                commit(&mut boot, &mut memory)?;
+                println!("The new version is healthy and stays.");
+                return Ok(());
+            }
+            Verdict::GiveUp(reason) => {
+                give_up(&mut memory, reason.clone())?;
+                let restarted = std::process::Command::new("systemctl").arg("reboot").status();
+                if !restarted.is_ok_and(|status| status.success()) {
+                    bail!(
+                        "the new version is given up ({reason}), but the box cannot be restarted; switch it off and on"
+                    );
+                }
+                bail!("the new version is given up, the box restarts into the old one: {reason}");
+            }
+        }
+    }
+}
+
+/// The service and its store by the control socket, its port by a request.
+async fn health(config: &Config) -> Result<(), String> {
+    let socket = config.control_path();
+    let asked = control::call(&socket, "GET", "/status", None);
+    let status: Value = match tokio::time::timeout(ANSWER, asked).await {
+        Ok(answer) => answer.map_err(|e| e.to_string())?,
+        Err(_) => return Err("the gateway does not answer".into()),
+    };
+    if status["status"] != "ready" {
+        return Err(format!("the gateway is {}, its store {}", status["status"], status["store"]));
+    }
+    let mut address = config.listen;
+    if address.ip().is_unspecified() {
+        address.set_ip(if address.is_ipv4() {
+            std::net::Ipv4Addr::LOCALHOST.into()
+        } else {
+            std::net::Ipv6Addr::LOCALHOST.into()
+        });
+    }
+    let request = async {
+        let mut stream = TcpStream::connect(address).await?;
+        stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").await?;
+        let mut head = [0; 12];
+        stream.read_exact(&mut head).await?;
+        Ok::<_, std::io::Error>(head)
+    };
+    match tokio::time::timeout(ANSWER, request).await {
+        Ok(Ok(head)) if head.ends_with(b" 200") => Ok(()),
+        Ok(Ok(_)) => Err(format!("{address} answers something else than 200")),
+        Ok(Err(e)) => Err(format!("{address}: {e}")),
+        Err(_) => Err(format!("{address} does not answer")),
+    }
+}

@@ -1,0 +1,9 @@
+//! The box on the office's network: what it is called, which addresses it has, and how others find it by name.
+
+mod address;
+mod mdns;
+mod name;
+
+pub use address::{Addresses, current};
+pub use mdns::{Announcement, Mdns};
+pub use name::{host_name, is_label};

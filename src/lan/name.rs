@@ -1,0 +1,138 @@
+//! What the box is called: the name from the settings, or `kurir-` and four digits of its hardware address, so that two
+//! boxes in one office have two names and each keeps its own.
+
+use std::io::Write;
+use std::path::Path;
+
+use crate::ids;
+
+/// Where the kernel shows network interfaces.
+const INTERFACES: &str = "/sys/class/net";
+
+/// Whether this can be a host name: one label of RFC 1123 (letters, digits, dashes; at most 63).
+pub fn is_label(name: &str) -> bool {
+    (1..=63).contains(&name.len())
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+        && !name.starts_with('-')
+        && !name.ends_with('-')
+}
+
+/// The box's host name: the one that was set, or `kurir-XXXX`. Without a hardware address, XXXX is random and kept in
+/// the data folder.
+pub fn host_name(set: Option<&str>, data_dir: &Path) -> String {
+    name_from(set, Path::new(INTERFACES), data_dir)
+}
+
+fn name_from(set: Option<&str>, interfaces: &Path, data_dir: &Path) -> String {
+    if let Some(name) = set {
+        return name.to_ascii_lowercase();
+    }
+    let suffix = hardware_suffix(interfaces).unwrap_or_else(|| kept_suffix(&data_dir.join("box-id")));
+    format!("kurir-{suffix}")
+}
+
+/// The last two bytes of the hardware address of the first real interface: Ethernet before Wi-Fi, so that plugging in a
+/// cable or not does not matter.
+fn hardware_suffix(interfaces: &Path) -> Option<String> {
+    let mut real: Vec<(bool, String, String)> = std::fs::read_dir(interfaces)
+        .ok()?
+        .flatten()
+        .filter(|interface| {
+            // A bridge, a tunnel or a container's pair has no device behind it, and an address made up by the kernel.
+            interface.path().join("device").exists()
+        })
+        .filter_map(|interface| {
+            let address = std::fs::read_to_string(interface.path().join("address")).ok()?;
+            let suffix = suffix_of(address.trim())?;
+            let name = interface.file_name().into_string().ok()?;
+            Some((interface.path().join("wireless").exists() || name.starts_with('w'), name, suffix))
+        })
+        .collect();
+    real.sort();
+    real.into_iter().next().map(|(_, _, suffix)| suffix)
+}
+
+/// `dc:a6:32:01:a1:b2` → `a1b2`.
+fn suffix_of(address: &str) -> Option<String> {
+    let bytes: Vec<u8> =
+        address.split(':').map(|byte| u8::from_str_radix(byte, 16)).collect::<Result<_, _>>().ok()?;
+    if bytes.len() != 6 || bytes.iter().all(|b| *b == 0) {
+        return None;
+    }
+    Some(hex::encode(&bytes[4..]))
+}
+
+fn kept_suffix(path: &Path) -> String {
+    let plain = |s: &str| s.len() == 4 && s.bytes().all(|b| b.is_ascii_hexdigit());
+    if let Ok(kept) = std::fs::read_to_string(path)
+        && plain(kept.trim())
+    {
+        return kept.trim().to_owned();
+    }
+    let suffix = hex::encode(ids::random::<2>());
+    let written = std::fs::File::create(path).and_then(|mut file| {
+        file.write_all(suffix.as_bytes())?;
+        file.sync_all()
+    });
+    if let Err(e) = written {
+        log::warn!(
+            "the box's name kurir-{suffix} cannot be kept in {}: {e}; it will have another next time",
+            path.display()
+        );
+    }
+    suffix
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn interface(sys: &Path, name: &str, address: &str, real: bool) {
+        let folder = sys.join(name);
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join("address"), format!("{address}\n")).unwrap();
+        if real {
+            std::fs::create_dir(folder.join("device")).unwrap();
+        }
+    }
+
+    #[test]
+    fn the_name_comes_from_the_settings_or_the_wired_interface() {
+        let sys = tempfile::tempdir().unwrap();
+        let data = tempfile::tempdir().unwrap();
+        interface(sys.path(), "lo", "00:00:00:00:00:00", false);
+        interface(sys.path(), "docker0", "02:42:aa:bb:cc:dd", false);
+        interface(sys.path(), "wlan0", "dc:a6:32:01:ff:ee", true);
+        assert_eq!(name_from(None, sys.path(), data.path()), "kurir-ffee");
+        interface(sys.path(), "eth0", "dc:a6:32:01:A1:B2", true);
+        assert_eq!(name_from(None, sys.path(), data.path()), "kurir-a1b2");
+        assert_eq!(name_from(Some("Kantor-1"), sys.path(), data.path()), "kantor-1");
+        assert_eq!(
+            std::fs::read_dir(data.path()).unwrap().count(),
+            0,
+            "nothing is kept that the hardware knows"
+        );
+    }
+
+    #[test]
+    fn without_hardware_the_name_is_random_and_stays() {
+        let sys = tempfile::tempdir().unwrap();
+        let data = tempfile::tempdir().unwrap();
+        interface(sys.path(), "eth0", "00:00:00:00:00:00", true);
+        let first = name_from(None, sys.path(), data.path());
+        assert!(first.len() == 10 && first.starts_with("kurir-") && is_label(&first), "{first}");
+        assert_eq!(name_from(None, sys.path(), data.path()), first);
+        std::fs::write(data.path().join("box-id"), "../x").unwrap();
+        assert!(is_label(&name_from(None, sys.path(), data.path())), "a damaged file is replaced");
+    }
+
+    #[test]
+    fn host_names_are_labels() {
+        for good in ["kurir", "Kantor-1", "a", &"x".repeat(63)] {
+            assert!(is_label(good), "{good}");
+        }
+        for bad in ["", "-a", "a-", "a.b", "a b", "ä", "a_b", &"x".repeat(64)] {
+            assert!(!is_label(bad), "{bad}");
+        }
+    }
+}

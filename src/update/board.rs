@@ -1,0 +1,370 @@
+//! The slots of a Raspberry Pi: partitions, the firmware's `autoboot.txt` and tryboot, and a file in the data folder.
+//!
+//! The firmware reads `autoboot.txt` on the card's first partition. `boot_partition` under `[all]` is what starts;
+//! under `[tryboot]`, what starts after `reboot "0 tryboot"`. That flag is gone after one start, so that a crash, a hang
+//! that the watchdog ends, or a power cut lead back to the first
+//! (<https://www.raspberrypi.com/documentation/computers/config_txt.html#the-tryboot-filter>).
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::fs::{File, OpenOptions, Permissions};
+use std::io::{self, Seek, SeekFrom, Write};
+use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use super::{Boot, Disk, Memory, Slot};
+
+/// The partition that is named in `autoboot.txt`.
+const BOOT: &str = "boot";
+/// Where the firmware says which partition it started from (a big-endian number).
+const STARTED_FROM: &str = "/proc/device-tree/chosen/bootloader/partition";
+
+/// The kind of box that this program was built for.
+pub const KIND: &str = if cfg!(target_arch = "aarch64") {
+    "arm64"
+} else if cfg!(target_arch = "arm") {
+    "armhf"
+} else {
+    "amd64"
+};
+
+/// A slot's partitions by name, such as `boot` and `root`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SlotPaths(BTreeMap<String, PathBuf>);
+
+impl SlotPaths {
+    /// From `boot=/dev/mmcblk0p2,root=/dev/mmcblk0p3`; empty: there are no slots.
+    ///
+    /// # Errors
+    /// What the text should be.
+    pub fn parse(text: &str) -> Result<SlotPaths, String> {
+        let mut paths = BTreeMap::new();
+        for pair in text.split(',').map(str::trim).filter(|pair| !pair.is_empty()) {
+            let (name, path) = pair.split_once('=').ok_or("name=/dev/… is needed for each partition")?;
+            let plain = !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+            if !plain || !path.starts_with('/') || paths.insert(name.to_owned(), path.into()).is_some() {
+                return Err("name=/dev/… is needed for each partition, each name once".into());
+            }
+        }
+        Ok(SlotPaths(paths))
+    }
+
+    /// Whether this box has no slots.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl std::fmt::Display for SlotPaths {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let pairs: Vec<String> =
+            self.0.iter().map(|(name, path)| format!("{name}={}", path.display())).collect();
+        f.write_str(&pairs.join(","))
+    }
+}
+
+/// The partitions of the card.
+pub struct Partitions {
+    a: SlotPaths,
+    b: SlotPaths,
+    mounts: PathBuf,
+    open: BTreeMap<(bool, String), File>,
+}
+
+impl Partitions {
+    /// Both slots must have the same parts.
+    ///
+    /// # Errors
+    /// They do not, or there are none.
+    pub fn new(a: SlotPaths, b: SlotPaths) -> Result<Partitions, String> {
+        if a.is_empty() || !a.0.keys().eq(b.0.keys()) {
+            return Err("this box has no update slots: update_slot_a and update_slot_b must name the same \
+                        partitions, as the image does"
+                .into());
+        }
+        Ok(Partitions { a, b, mounts: "/proc/mounts".into(), open: BTreeMap::new() })
+    }
+
+    fn path(&self, slot: Slot, part: &str) -> io::Result<&Path> {
+        let paths = if slot == Slot::A { &self.a } else { &self.b };
+        let path = paths.0.get(part).map(PathBuf::as_path);
+        path.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("there is no partition {part}")))
+    }
+
+    /// Opens it once, and never one that is in use.
+    fn file(&mut self, slot: Slot, part: &str) -> io::Result<&File> {
+        let path = self.path(slot, part)?.canonicalize()?;
+        match self.open.entry((slot == Slot::A, part.to_owned())) {
+            Entry::Occupied(open) => Ok(open.into_mut()),
+            Entry::Vacant(place) => {
+                let mounts = std::fs::read_to_string(&self.mounts).unwrap_or_default();
+                if mounts.lines().any(|line| line.split(' ').next().is_some_and(|d| Path::new(d) == path)) {
+                    return Err(io::Error::new(
+                        io::ErrorKind::ResourceBusy,
+                        format!("{} is mounted; it cannot be the slot that does not run", path.display()),
+                    ));
+                }
+                Ok(place.insert(OpenOptions::new().read(true).write(true).open(&path)?))
+            }
+        }
+    }
+}
+
+impl Disk for Partitions {
+    fn parts(&self) -> Vec<String> {
+        self.a.0.keys().cloned().collect()
+    }
+
+    fn room(&mut self, slot: Slot, part: &str) -> io::Result<u64> {
+        // A block device has no length of its own in its metadata.
+        let mut file = self.file(slot, part)?;
+        file.seek(SeekFrom::End(0))
+    }
+
+    fn write(&mut self, slot: Slot, part: &str, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.file(slot, part)?.write_all_at(bytes, offset)
+    }
+
+    fn read(&mut self, slot: Slot, part: &str, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
+        self.file(slot, part)?.read_exact_at(bytes, offset)
+    }
+
+    fn sync(&mut self, slot: Slot, part: &str) -> io::Result<()> {
+        let file = self.file(slot, part)?;
+        file.sync_all()?;
+        // What is read back must come from the card.
+        rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::DontNeed)?;
+        Ok(())
+    }
+}
+
+/// The Pi's firmware.
+pub struct Firmware {
+    autoboot: PathBuf,
+    started_from: PathBuf,
+    restart: Vec<String>,
+    a: u32,
+    b: u32,
+}
+
+impl Firmware {
+    /// `autoboot`: the file on the card's first partition, writable. The slots' `boot` partitions are told by their
+    /// numbers.
+    ///
+    /// # Errors
+    /// A slot has no boot partition, or it has no number.
+    pub fn new(autoboot: PathBuf, a: &SlotPaths, b: &SlotPaths) -> Result<Firmware, String> {
+        let restart = ["systemctl", "reboot", "--reboot-argument=0 tryboot"].map(str::to_owned).to_vec();
+        let (a, b) = (partition_number(a)?, partition_number(b)?);
+        if a == b {
+            return Err("both slots have the same boot partition".into());
+        }
+        Ok(Firmware { autoboot, started_from: STARTED_FROM.into(), restart, a, b })
+    }
+
+    fn slot(&self, number: u32, from: &str) -> io::Result<Slot> {
+        match number {
+            n if n == self.a => Ok(Slot::A),
+            n if n == self.b => Ok(Slot::B),
+            n => Err(io::Error::other(format!("{from} names partition {n}, which belongs to no slot"))),
+        }
+    }
+
+    fn number(&self, slot: Slot) -> u32 {
+        if slot == Slot::A { self.a } else { self.b }
+    }
+}
+
+/// `/dev/mmcblk0p2` → 2.
+fn partition_number(slot: &SlotPaths) -> Result<u32, String> {
+    let path = slot.0.get(BOOT).ok_or("a slot has no boot partition")?;
+    // A name under /dev/disk is a link.
+    let path = path.canonicalize().unwrap_or_else(|_| path.clone());
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let digits = name.len() - name.trim_end_matches(|c: char| c.is_ascii_digit()).len();
+    name[name.len() - digits..].parse().map_err(|_| format!("{} has no partition number", path.display()))
+}
+
+/// `boot_partition` under `[all]`.
+fn preferred_in(autoboot: &str) -> Option<u32> {
+    let mut section = "all";
+    let mut found = None;
+    for line in autoboot.lines().map(str::trim) {
+        if let Some(name) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
+            section = name;
+        } else if section == "all"
+            && let Some(("boot_partition", number)) = line.split_once('=')
+        {
+            found = number.trim().parse().ok();
+        }
+    }
+    found
+}
+
+/// The whole file. Numbers of one length give files of one length.
+fn autoboot(preferred: u32, other: u32) -> String {
+    format!("[all]\ntryboot_a_b=1\nboot_partition={preferred}\n[tryboot]\nboot_partition={other}\n")
+}
+
+impl Boot for Firmware {
+    fn running(&mut self) -> io::Result<Slot> {
+        let bytes = std::fs::read(&self.started_from)?;
+        let number = bytes.as_slice().try_into().map(u32::from_be_bytes);
+        let number =
+            number.map_err(|_| io::Error::other(format!("{} has no number", self.started_from.display())))?;
+        self.slot(number, "the firmware")
+    }
+
+    fn preferred(&mut self) -> io::Result<Slot> {
+        let text = std::fs::read_to_string(&self.autoboot)?;
+        let file = self.autoboot.display().to_string();
+        let number =
+            preferred_in(&text).ok_or_else(|| io::Error::other(format!("{file} names no partition")))?;
+        self.slot(number, &file)
+    }
+
+    fn prefer(&mut self, slot: Slot) -> io::Result<()> {
+        let text = autoboot(self.number(slot), self.number(slot.other()));
+        let same_length = std::fs::metadata(&self.autoboot).is_ok_and(|file| file.len() == text.len() as u64);
+        if same_length {
+            // One sector of the card, written in place: FAT has no journal, and a rename is several sectors.
+            let file = OpenOptions::new().write(true).open(&self.autoboot)?;
+            file.write_all_at(text.as_bytes(), 0)?;
+            return file.sync_all();
+        }
+        replace(&self.autoboot, text.as_bytes())
+    }
+
+    fn try_other(&mut self) -> io::Result<()> {
+        let status = std::process::Command::new(&self.restart[0]).args(&self.restart[1..]).status()?;
+        if status.success() {
+            Ok(())
+        } else {
+            Err(io::Error::other(format!("{}: {status}", self.restart[0])))
+        }
+    }
+}
+
+/// A file that is replaced as a whole.
+pub struct RecordFile(pub PathBuf);
+
+impl Memory for RecordFile {
+    fn load(&mut self) -> io::Result<Option<Vec<u8>>> {
+        match std::fs::read(&self.0) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+
+    fn save(&mut self, bytes: &[u8]) -> io::Result<()> {
+        replace(&self.0, bytes)
+    }
+}
+
+fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let folder = path.parent().unwrap_or(Path::new("/"));
+    let mut file = tempfile::NamedTempFile::new_in(folder)?;
+    file.write_all(bytes)?;
+    // `kurir update` runs as root; the service and the screen read what became of it. FAT has no modes.
+    let _ = file.as_file().set_permissions(Permissions::from_mode(0o644));
+    file.as_file().sync_all()?;
+    file.persist(path).map_err(|e| e.error)?;
+    File::open(folder)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn slots(dir: &Path) -> (SlotPaths, SlotPaths) {
+        let slot = |boot: &str, root: &str| {
+            for name in [boot, root] {
+                std::fs::write(dir.join(name), vec![0; 8192]).unwrap();
+            }
+            let dir = dir.display();
+            SlotPaths::parse(&format!("boot={dir}/{boot}, root={dir}/{root}")).unwrap()
+        };
+        (slot("mmcblk0p2", "mmcblk0p5"), slot("mmcblk0p3", "mmcblk0p6"))
+    }
+
+    #[test]
+    fn slots_are_named_in_the_settings() {
+        let slot = SlotPaths::parse("root=/dev/mmcblk0p5, boot=/dev/mmcblk0p2").unwrap();
+        assert_eq!(slot.to_string(), "boot=/dev/mmcblk0p2,root=/dev/mmcblk0p5");
+        assert_eq!(SlotPaths::parse(&slot.to_string()).unwrap(), slot);
+        assert!(SlotPaths::parse("").unwrap().is_empty());
+        for wrong in ["boot", "boot=p2", "=/dev/x", "boot=/dev/a,boot=/dev/b", "a b=/dev/x"] {
+            assert!(SlotPaths::parse(wrong).is_err(), "{wrong}");
+        }
+        let other = SlotPaths::parse("boot=/dev/mmcblk0p3").unwrap();
+        assert!(Partitions::new(slot, other).is_err());
+        assert!(Partitions::new(SlotPaths::default(), SlotPaths::default()).is_err());
+    }
+
+    #[test]
+    fn partitions_are_written_read_and_never_touched_while_mounted() {
+        let dir = tempfile::tempdir().unwrap();
+        let (a, b) = slots(dir.path());
+        let mut partitions = Partitions::new(a.clone(), b.clone()).unwrap();
+        assert_eq!(partitions.parts(), ["boot", "root"]);
+        assert_eq!(partitions.room(Slot::B, "root").unwrap(), 8192);
+        partitions.write(Slot::B, "root", 4096, b"here").unwrap();
+        partitions.sync(Slot::B, "root").unwrap();
+        let mut read = [0; 4];
+        partitions.read(Slot::B, "root", 4096, &mut read).unwrap();
+        assert_eq!(&read, b"here");
+        assert_eq!(&std::fs::read(dir.path().join("mmcblk0p6")).unwrap()[4096..4100], b"here");
+        assert!(partitions.room(Slot::A, "home").is_err());
+        let mounts = dir.path().join("mounts");
+        let device = dir.path().canonicalize().unwrap().join("mmcblk0p2");
+        std::fs::write(&mounts, format!("proc /proc proc rw 0 0\n{} /boot vfat rw 0 0\n", device.display()))
+            .unwrap();
+        let mut partitions = Partitions { mounts, ..Partitions::new(a, b).unwrap() };
+        assert!(partitions.room(Slot::A, "boot").unwrap_err().to_string().contains("mounted"));
+        assert!(partitions.room(Slot::B, "boot").is_ok());
+    }
+
+    #[test]
+    fn the_firmware_is_read_and_told_in_its_own_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let (a, b) = slots(dir.path());
+        let file = dir.path().join("autoboot.txt");
+        let mut firmware = Firmware::new(file.clone(), &a, &b).unwrap();
+        assert!(firmware.preferred().is_err(), "there is no file");
+        std::fs::write(
+            &file,
+            "# by hand\n[all]\ntryboot_a_b=1\nboot_partition=2\n[tryboot]\nboot_partition=3\n",
+        )
+        .unwrap();
+        assert_eq!(firmware.preferred().unwrap(), Slot::A);
+        firmware.prefer(Slot::B).unwrap();
+        assert_eq!(firmware.preferred().unwrap(), Slot::B);
+        let inode = |file: &Path| std::os::unix::fs::MetadataExt::ino(&std::fs::metadata(file).unwrap());
+        let before = inode(&file);
+        firmware.prefer(Slot::A).unwrap();
+        assert_eq!((firmware.preferred().unwrap(), inode(&file)), (Slot::A, before), "in place");
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), autoboot(2, 3));
+        std::fs::write(&file, "[all]\nboot_partition=7\n").unwrap();
+        assert!(firmware.preferred().unwrap_err().to_string().contains('7'));
+        firmware.started_from = dir.path().join("partition");
+        std::fs::write(&firmware.started_from, 3u32.to_be_bytes()).unwrap();
+        assert_eq!(firmware.running().unwrap(), Slot::B);
+        std::fs::write(&firmware.started_from, "x").unwrap();
+        assert!(firmware.running().is_err());
+        firmware.restart = vec!["false".into()];
+        assert!(firmware.try_other().is_err());
+        assert!(Firmware::new(file, &a, &a).is_err());
+    }
+
+    #[test]
+    fn the_record_is_replaced_as_a_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut record = RecordFile(dir.path().join("update.json"));
+        assert_eq!(record.load().unwrap(), None);
+        record.save(b"one").unwrap();
+        record.save(b"two").unwrap();
+        assert_eq!(record.load().unwrap().unwrap(), b"two");
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+}

@@ -1,0 +1,111 @@
+//! What is known of the last update, across restarts and power cuts.
+
+use serde::{Deserialize, Serialize};
+
+use super::bundle::Version;
+use super::{Boot, Memory, Slot, UpdateError, failed};
+
+/// How far an update is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "stage", rename_all = "snake_case")]
+pub enum Stage {
+    /// There is none.
+    #[default]
+    Idle,
+    /// It is being written.
+    Writing {
+        /// Which.
+        version: Version,
+    },
+    /// It can be tried.
+    Written {
+        /// Where it is.
+        slot: Slot,
+        /// Which.
+        version: Version,
+    },
+    /// The box restarts into it, or runs from it on trial.
+    Trying {
+        /// Where it is.
+        slot: Slot,
+        /// Which.
+        version: Version,
+    },
+}
+
+/// What became of the last update.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "outcome", rename_all = "snake_case")]
+pub enum Outcome {
+    /// The box runs it.
+    Committed {
+        /// Which.
+        version: Version,
+    },
+    /// It was tried, and the box went back.
+    RolledBack {
+        /// Which.
+        version: Version,
+        /// Why.
+        reason: String,
+    },
+    /// It was not written.
+    Failed {
+        /// Which.
+        version: Version,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// Everything that is kept.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// How far the present update is.
+    pub stage: Stage,
+    /// What became of the one before.
+    #[serde(default)]
+    pub last: Option<Outcome>,
+}
+
+/// A record that cannot be read counts as none: it only explains, and never decides what starts.
+pub(super) fn load(memory: &mut impl Memory) -> Result<Record, UpdateError> {
+    let bytes = memory.load().map_err(failed("reading the update's record"))?;
+    Ok(bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default())
+}
+
+pub(super) fn save(memory: &mut impl Memory, record: &Record) -> Result<(), UpdateError> {
+    let bytes = serde_json::to_vec(record)
+        .map_err(|e| UpdateError::Io { what: "writing the update's record".into(), source: e.into() })?;
+    memory.save(&bytes).map_err(failed("writing the update's record"))
+}
+
+/// Brings the record up to date after a start, whatever happened before it, and returns it. A record that says
+/// [`Stage::Trying`] afterwards means that this start is the trial.
+///
+/// # Errors
+/// [`UpdateError::Io`].
+pub fn start(boot: &mut impl Boot, memory: &mut impl Memory) -> Result<Record, UpdateError> {
+    let running = boot.running().map_err(failed("asking which slot runs"))?;
+    let preferred = boot.preferred().map_err(failed("asking which slot is preferred"))?;
+    let before = load(memory)?;
+    let idle = |last| Record { stage: Stage::Idle, last: Some(last) };
+    let after = match before.stage.clone() {
+        Stage::Idle | Stage::Written { .. } => before.clone(),
+        Stage::Writing { version } => idle(Outcome::Failed {
+            version,
+            reason: "the box restarted while the update was being written; start it again".into(),
+        }),
+        Stage::Trying { slot, version } if running != slot => idle(Outcome::RolledBack {
+            version,
+            reason: "the new system did not come up, or the power was cut before it was kept".into(),
+        }),
+        // The power was cut after the flag was set and before that was recorded.
+        Stage::Trying { slot, version } if preferred == slot => idle(Outcome::Committed { version }),
+        Stage::Trying { .. } => before.clone(),
+    };
+    if after != before {
+        save(memory, &after)?;
+    }
+    Ok(after)
+}

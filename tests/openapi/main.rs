@@ -1,0 +1,12 @@
+//! `/openapi.json` says what the gateway does: each route is in it and is called here, and what it answers, when it
+//! succeeds and when it fails, is what the served document says.
+#![allow(clippy::unwrap_used, reason = "helpers of tests, outside the functions that clippy knows as tests")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod calls;
+mod chats;
+mod page;
+mod reader;
+mod schema;
