@@ -17,6 +17,11 @@ use settings::SETTINGS;
 
 mod settings;
 
+/// Where a package's configuration file is.
+const PACKAGED_FILE: &str = "/etc/kurir/kurir.toml";
+/// Where a package's service keeps its data.
+const PACKAGED_DATA_DIR: &str = "/var/lib/kurir";
+
 /// All settings, checked.
 #[derive(Clone)]
 pub struct Config {
@@ -257,8 +262,9 @@ impl Default for Config {
 impl Config {
     /// Reads the file (where there is one) and then the environment.
     ///
-    /// The file is the one named by `file` (`--config`), else by `KURIR_CONFIG`, else `kurir.toml` in the data folder.
-    /// A file that was named must exist.
+    /// The file is the one named by `file` (`--config`), else by `KURIR_CONFIG`, else `kurir.toml` in the data folder; where
+    /// no data folder was named and there is none here, that of an installed package, so that `kurir key new` finds the
+    /// service. A file that was named must exist.
     pub fn load(file: Option<&Path>, env: impl Fn(&str) -> Option<String>) -> Result<Config, ConfigError> {
         let mut config = Config::default();
         // The data folder decides where the file is, so its variable is looked at first.
@@ -266,6 +272,12 @@ impl Config {
             config.set("data_dir", &dir, "KURIR_DATA_DIR")?;
         }
         let named = file.map(Path::to_owned).or_else(|| env("KURIR_CONFIG").map(PathBuf::from));
+        let installed = || {
+            (env("KURIR_DATA_DIR").is_none() && !config.data_dir.exists())
+                .then(|| PathBuf::from(PACKAGED_FILE))
+                .filter(|file| file.exists())
+        };
+        let named = named.or_else(installed);
         let path = named.clone().unwrap_or_else(|| config.data_dir.join("kurir.toml"));
         match std::fs::read_to_string(&path) {
             Ok(text) => config.apply_toml(&text, &path)?,
@@ -343,6 +355,29 @@ impl Config {
         out
     }
 
+    /// The configuration file of a Debian package: every setting commented out, so that a better default reaches those
+    /// who did not change it, but for the data folder, which belongs to the service.
+    pub fn to_packaged_toml(&self) -> String {
+        let mut out = String::from(
+            "# Kurir's settings. What is commented out has its default. `systemctl restart kurir` after a change;\n\
+             # `kurir config` shows what is in force.\n",
+        );
+        for setting in SETTINGS {
+            out.push('\n');
+            for line in setting.doc.lines() {
+                out.push_str(&format!("# {line}\n"));
+            }
+            match setting.key {
+                "data_dir" => out.push_str(&format!("data_dir = \"{PACKAGED_DATA_DIR}\"\n")),
+                key => {
+                    let default = toml::Value::String((setting.get)(self));
+                    out.push_str(&format!("#{key} = {default}\n"));
+                }
+            }
+        }
+        out
+    }
+
     /// The store's file.
     pub fn store_path(&self) -> PathBuf {
         self.data_dir.join("kurir.redb")
@@ -386,6 +421,29 @@ mod tests {
     fn a_short_admin_key_is_refused_without_being_printed() {
         let error = load(&[("KURIR_ADMIN_KEY", "hunter2")]).err().unwrap().to_string();
         assert!(!error.contains("hunter2"), "{error}");
+    }
+
+    #[test]
+    fn the_packaged_file_sets_the_data_folder_and_nothing_else() {
+        let packaged = Config::default().to_packaged_toml();
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("kurir.toml");
+        std::fs::write(&file, &packaged).unwrap();
+        let read = Config::load(Some(&file), |_| None).unwrap();
+        let mut wanted = Config::default();
+        wanted.set("data_dir", "/var/lib/kurir", "test").unwrap();
+        assert_eq!(read.to_commented_toml(), wanted.to_commented_toml());
+        // With the marks taken away it is the file of somebody who set everything, and that is valid as well.
+        let all: String = packaged
+            .lines()
+            .map(|line| match line.strip_prefix('#') {
+                Some(setting) if !setting.starts_with(' ') => format!("{setting}\n"),
+                _ => format!("{line}\n"),
+            })
+            .collect();
+        std::fs::write(&file, all).unwrap();
+        let read = Config::load(Some(&file), |_| None);
+        assert_eq!(read.unwrap().to_commented_toml(), wanted.to_commented_toml());
     }
 
     #[test]

@@ -29,6 +29,7 @@ use crate::session::registry::RegistryError;
 use crate::session::{self, ClientSetup, Received, ReceivedError, Registry, WhatsAppHttp};
 use crate::store::erase::{self, EraseError, Erasure};
 use crate::store::{OpenError, Store, StoreError, StoreOptions};
+use crate::watchdog::Watchdog;
 use crate::webhook::{self, WebhookSettings, Webhooks};
 
 /// Receipts that may wait for the store.
@@ -463,6 +464,20 @@ impl Gateway {
     /// The API without the accept loop before it.
     pub fn router(&self) -> axum::Router {
         api::router(Arc::clone(&self.api))
+    }
+
+    /// What shows that every part makes progress.
+    pub fn watchdog(&self) -> Watchdog {
+        // The rest can be missing: the box serves without a name on the network, too.
+        let vital = |name: &str| matches!(name, "api" | "webhooks" | "journal" | "outbox");
+        let tasks = self.tasks.iter().filter(|(name, _)| vital(name));
+        let tasks = tasks.map(|(name, task)| (*name, task.abort_handle())).collect();
+        Watchdog::new(self.api.store.clone(), self.api.registry.clone(), tasks)
+    }
+
+    /// The store.
+    pub fn store(&self) -> &Store {
+        &self.api.store
     }
 
     /// The sessions.

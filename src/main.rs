@@ -6,13 +6,14 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use kurir::api::control::{self, ControlError, NewKey};
 use kurir::api::keys::{DEFAULT_ACCOUNT, KeyRules, Keys};
 use kurir::api::qr;
 use kurir::board_command;
 use kurir::config::Config;
 use kurir::gateway::{self, Gateway};
+use kurir::notify::ServiceManager;
 use kurir::panel::run::Shown;
 use kurir::session::{Session, Status};
 use kurir::store::{OpenError, Store};
@@ -20,6 +21,7 @@ use serde_json::Value;
 use tokio::sync::watch;
 
 mod cli;
+mod package_files;
 
 const VERSION: &str = if cfg!(feature = "sim") {
     concat!(
@@ -81,6 +83,12 @@ enum Command {
         /// Do it. Nothing can be brought back.
         #[arg(long)]
         yes: bool,
+    },
+    /// Write what a package holds beside the program: manual page, shell completions, configuration file.
+    #[command(hide = true)]
+    PackageFiles {
+        /// The folder, made if it is missing.
+        folder: PathBuf,
     },
 }
 
@@ -182,6 +190,10 @@ fn run(arguments: Arguments) -> anyhow::Result<End> {
         print!("{}", config.to_commented_toml());
         return Ok(End::Exit);
     }
+    if let Command::PackageFiles { folder } = &arguments.command {
+        package_files::write(Arguments::command(), folder)?;
+        return Ok(End::Exit);
+    }
     kurir::log::init(&config.log);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(std::thread::available_parallelism().map_or(2, |n| n.get().clamp(2, 4)))
@@ -208,7 +220,7 @@ fn run(arguments: Arguments) -> anyhow::Result<End> {
                 board_command::test(&config, &mut std::io::stdout()).await?;
             }
             Command::Erase { yes } => erase(&config, yes).await?,
-            Command::Config => {}
+            Command::Config | Command::PackageFiles { .. } => {}
         }
         Ok(End::Exit)
     });
@@ -219,6 +231,7 @@ fn run(arguments: Arguments) -> anyhow::Result<End> {
 
 async fn serve(config: &Config) -> anyhow::Result<End> {
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+    let manager = ServiceManager::from_env(|name| std::env::var_os(name))?;
     let gateway = Gateway::start(config).await?;
     if gateway.registry().list().is_empty() {
         let first = gateway::FIRST_SESSION;
@@ -237,16 +250,26 @@ async fn serve(config: &Config) -> anyhow::Result<End> {
             tokio::spawn(show_pairing(session));
         }
     }
+    let watchdog = gateway.watchdog();
+    manager.ready(&watchdog.status());
+    let watched = async {
+        watchdog.run(&manager).await;
+        std::future::pending::<()>().await
+    };
     let erase = tokio::select! {
         _ = terminate.recv() => false,
         _ = tokio::signal::ctrl_c() => false,
         () = gateway.erase_asked() => true,
+        () = watched => false,
     };
+    // It holds the store and the sessions.
+    drop(watchdog);
     if erase {
         gateway.erase().await?;
         println!("Everything is erased. Starting as new.");
         return Ok(End::Restart);
     }
+    manager.stopping();
     if prints {
         println!("Stopping.");
     }

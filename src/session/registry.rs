@@ -136,6 +136,21 @@ impl Session {
         let _ = self.inner.commands.send(Command::Repair).await;
     }
 
+    /// Whether the session's task still takes commands; answered from its own loop, so a task that hangs gives no
+    /// answer. `false`: the task has ended.
+    pub async fn ping(&self) -> bool {
+        let (reply, answer) = oneshot::channel();
+        self.inner.commands.send(Command::Ping(reply)).await.is_ok() && answer.await.is_ok()
+    }
+
+    /// Makes the session's task hang until the returned end is dropped. For tests of those who watch it.
+    #[cfg(feature = "sim")]
+    pub async fn stall(&self) -> oneshot::Sender<()> {
+        let (end, until) = oneshot::channel();
+        let _ = self.inner.commands.send(Command::Stall(until)).await;
+        end
+    }
+
     /// An eight-character code to type into the phone with this number (digits with country code).
     pub async fn pair_code(&self, phone: &str) -> Result<String, PairCodeError> {
         let (reply, answer) = oneshot::channel();

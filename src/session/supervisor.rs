@@ -35,6 +35,11 @@ pub(super) enum Command {
     Stop,
     /// Unlink, forget, end.
     Delete,
+    /// Show that commands are still taken.
+    Ping(oneshot::Sender<()>),
+    /// Take nothing more until the other end is dropped: how a test makes a supervisor hang.
+    #[cfg(feature = "sim")]
+    Stall(oneshot::Receiver<()>),
 }
 
 type PairCodeReply = (String, oneshot::Sender<Result<String, PairCodeError>>);
@@ -203,6 +208,13 @@ impl Supervisor {
             Command::Delete => {
                 self.deleting = true;
                 self.take(Event::Stop).await;
+            }
+            Command::Ping(reply) => {
+                let _ = reply.send(());
+            }
+            #[cfg(feature = "sim")]
+            Command::Stall(until) => {
+                let _ = until.await;
             }
             Command::PairCode { phone, reply } => {
                 if self.record.paired {

@@ -250,6 +250,14 @@ impl Store {
         self.shared.queue.push(Box::new(Soon(f))).await
     }
 
+    /// Returns once the writer has got to it: after everything queued before, without a commit or a sync of its own.
+    ///
+    /// # Errors
+    /// As [`Self::write`]; any but [`StoreError::Closed`] is an answer too.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        self.write_if(|_| Ok(((), false))).await
+    }
+
     /// Runs `f` on the last committed state, on the calling thread. It may wait for the disk, for the time of a page
     /// or a few. `f` is called a second time if the database had to be opened again in between.
     ///

@@ -1,0 +1,105 @@
+# shellcheck shell=bash
+# What the scripts of this folder share: names of the targets, and tools installed by package name where they are missing.
+
+project=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+# Cross builds have their own folder, so that they and `cargo build` do not throw out each other's work.
+cross_dir=${KURIR_CROSS_DIR:-$project/target/cross}
+tools=${KURIR_TOOLS_DIR:-$project/target/tools}
+
+say() { echo "-- $*" >&2; }
+die() {
+  echo "$(basename "$0"): $*" >&2
+  exit 1
+}
+have() { command -v "$1" >/dev/null 2>&1; }
+
+# arm64 | armhf | amd64 → Rust's name of the static target; a target is left as it is.
+target_of() {
+  case $1 in
+    arm64 | aarch64-unknown-linux-musl) echo aarch64-unknown-linux-musl ;;
+    armhf | armv7-unknown-linux-musleabihf) echo armv7-unknown-linux-musleabihf ;;
+    amd64 | x86_64-unknown-linux-musl) echo x86_64-unknown-linux-musl ;;
+    *) die "$1 is no target: arm64, armhf or amd64" ;;
+  esac
+}
+
+arch_of() {
+  case $(target_of "$1") in
+    aarch64-*) echo arm64 ;;
+    armv7-*) echo armhf ;;
+    x86_64-*) echo amd64 ;;
+  esac
+}
+
+# What runs the target's programs here; empty where they run by themselves.
+emulator_of() {
+  case $(target_of "$1")-$(uname -m) in
+    aarch64-*-aarch64 | x86_64-*-x86_64) echo "" ;;
+    aarch64-*) echo qemu-aarch64-static ;;
+    armv7-*) echo qemu-arm-static ;;
+    x86_64-*) echo qemu-x86_64-static ;;
+  esac
+}
+
+# strip for the target's files: strip_for TARGET ARGUMENTS...
+strip_for() {
+  local prefix
+  case $(target_of "$1")-$(uname -m) in
+    aarch64-*-aarch64 | x86_64-*-x86_64) prefix="" ;;
+    aarch64-*) prefix=aarch64-linux-gnu- ;;
+    armv7-*) prefix=arm-linux-gnueabihf- ;;
+    x86_64-*) prefix=x86_64-linux-gnu- ;;
+  esac
+  shift
+  local package=${prefix%-}
+  package=${package//_/-}
+  apt_need "${prefix}strip" "binutils${package:+-$package}"
+  "${prefix}strip" "$@"
+}
+
+as_root() {
+  if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
+}
+
+# apt_need COMMAND PACKAGE...: installs the packages unless the command is there.
+apt_need() {
+  local command=$1
+  shift
+  have "$command" && return
+  have apt-get || die "$command is missing, and this is no Debian; install $* (Debian's names)"
+  say "installing $*"
+  as_root apt-get install -qqy --no-install-recommends "$@" >/dev/null 2>&1 || {
+    as_root apt-get update -qq >&2
+    as_root apt-get install -qqy --no-install-recommends "$@" >/dev/null
+  }
+}
+
+# A Python program from PyPI in a folder of its own: pip_need COMMAND REQUIREMENT...
+pip_need() {
+  local command=$1
+  shift
+  [ -x "$tools/venv/bin/$command" ] && return
+  have python3 || apt_need python3 python3
+  if ! [ -x "$tools/venv/bin/pip" ]; then
+    python3 -m venv "$tools/venv" 2>/dev/null || {
+      apt_need python3-venv-is-missing python3-venv
+      python3 -m venv "$tools/venv"
+    }
+  fi
+  say "installing $*"
+  "$tools/venv/bin/pip" install --quiet "$@" >&2
+}
+
+# fresh_root ARCH TAR FOLDER: a Debian 13 root with systemd; the tar is KURIR_ROOT_TAR where that is set, and made once.
+fresh_root() {
+  local tar=${KURIR_ROOT_TAR:-$2} from=$SECONDS
+  if ! [ -s "$tar" ]; then
+    mmdebstrap --quiet --architectures="$1" --variant=apt --include=systemd,udev,passwd \
+      --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-include=/usr/share/doc/kurir/*' \
+      trixie "$tar.new.tar" http://deb.debian.org/debian
+    mv "$tar.new.tar" "$tar"
+    say "the root took $((SECONDS - from)) s"
+  fi
+  mkdir -p "$3"
+  tar -xpf "$tar" -C "$3"
+}
