@@ -254,7 +254,7 @@ async fn serve(config: &Config) -> anyhow::Result<End> {
     manager.ready(&watchdog.status());
     let watched = async {
         watchdog.run(&manager).await;
-        std::future::pending::<()>().await
+        std::future::pending::<()>().await;
     };
     let erase = tokio::select! {
         _ = terminate.recv() => false,

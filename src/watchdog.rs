@@ -122,6 +122,6 @@ impl Watchdog {
     async fn ended(manager: &ServiceManager, part: Part) {
         log::error!("{part} has ended; the watchdog is not fed any more");
         manager.status(&format!("{part} has ended"));
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }

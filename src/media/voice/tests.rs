@@ -127,8 +127,9 @@ fn check_sine(name: &str, note: &Fetched, seconds: u32, amplitude: f64) {
     assert_eq!((note.mime, note.seconds), ("audio/ogg; codecs=opus", Some(seconds)), "{name}");
     let waveform = STANDARD.decode(note.waveform.as_ref().unwrap()).unwrap();
     assert_eq!(waveform.len(), 64, "{name}");
-    // A steady tone is a flat line; codecs need a moment at both ends.
-    assert!(waveform[2..62].iter().all(|level| (80..=100).contains(level)), "{name}: {waveform:?}");
+    // A steady tone is a flat line; codecs need a moment at both ends. Of so short a file an AAC encoder makes ripples.
+    let flat = if name.ends_with("m4a") || name.ends_with("aac") { 50..=100 } else { 80..=100 };
+    assert!(waveform[2..62].iter().all(|level| flat.contains(level)), "{name}: {waveform:?}");
     let heard = heard();
     let length = heard.samples.len() as f64 / 48_000.0;
     // AAC brings up to two frames of its encoder's delay.
