@@ -90,6 +90,9 @@ fn main() -> anyhow::Result<()> {
             memory(&sim, &mut table).await?;
         }
         if wanted("files") {
+            // Each part links the first phone once more, and a phone has four linked devices at most.
+            sim.remove_phone(&load::office(0)).await?;
+            sim.add_phone(&load::office(0), "Kantor").await?;
             large_files(&sim, &mut table).await?;
         }
         anyhow::Ok(())
