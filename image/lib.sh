@@ -103,3 +103,70 @@ fresh_root() {
   mkdir -p "$3"
   tar -xpf "$tar" -C "$3"
 }
+
+# foreign_programs ARCH: makes another architecture's programs run here, by qemu-user through binfmt_misc.
+foreign_programs() {
+  local emulator
+  emulator=$(emulator_of "$1")
+  [ -n "$emulator" ] || return 0
+  apt_need "$emulator" qemu-user-static
+  apt_need update-binfmts binfmt-support
+  [ -e /proc/sys/fs/binfmt_misc/register ] || mount -t binfmt_misc none /proc/sys/fs/binfmt_misc
+  # mmdebstrap asks it whether the programs run.
+  apt_need arch-test arch-test
+  [ -e "/proc/sys/fs/binfmt_misc/${emulator%-static}" ] || update-binfmts --enable "${emulator%-static}"
+}
+
+# image_root_tar ARCH: the Debian packages of the card as a tar, made once; its path. KURIR_ROOT_TAR is one that is there.
+image_root_tar() {
+  local arch=$1 kernel tar from=$SECONDS
+  tar=${KURIR_ROOT_TAR:-$project/target/image/root-$arch.tar}
+  case $arch in
+    arm64) kernel=linux-image-arm64 ;;
+    armhf) kernel=linux-image-armmp ;;
+    *) die "there is no image for $arch: arm64 or armhf" ;;
+  esac
+  if ! [ -s "$tar" ]; then
+    foreign_programs "$arch"
+    apt_need mmdebstrap mmdebstrap
+    mkdir -p "$(dirname "$tar")"
+    # The initramfs is made by image/initramfs/build, and the boot partition by image/build.
+    INITRD=No mmdebstrap --quiet --architectures="$arch" --variant=minbase --components="main non-free-firmware" \
+      --include="$(image_packages),$kernel" \
+      --extract-hook="'$project/image/shortcuts' on \"\$1\"" --customize-hook="'$project/image/shortcuts' off \"\$1\"" \
+      --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
+      --dpkgopt='path-exclude=/usr/share/locale/*' --dpkgopt='path-include=/usr/share/doc/kurir/*' \
+      --dpkgopt=force-unsafe-io --aptopt='Apt::Install-Recommends "false"' \
+      trixie "$tar.new.tar" http://deb.debian.org/debian >&2
+    mv "$tar.new.tar" "$tar"
+    say "the root's Debian packages for $arch took $((SECONDS - from)) s"
+  fi
+  echo "$tar"
+}
+image_packages() {
+  grep -v '^#' "$project/image/packages" | paste -sd,
+}
+
+# Debian's archive keys, for an apt that is not this machine's own.
+keyring() {
+  local file
+  for file in /usr/share/keyrings/debian-archive-keyring.gpg /usr/share/keyrings/debian-archive-keyring.pgp; do
+    [ ! -e "$file" ] || { echo "$file"; return; }
+  done
+  as_root apt-get install -qqy debian-archive-keyring >/dev/null
+  echo /usr/share/keyrings/debian-archive-keyring.gpg
+}
+
+# update_public_key VARIANT: the file with the key that the box checks updates with. KURIR_UPDATE_KEY is the secret of whoever
+# releases; without it, a key is made for this checkout, and such an image takes updates of this checkout only.
+update_public_key() {
+  local secret=${KURIR_UPDATE_KEY:-$project/target/image/update.key}
+  if ! [ -s "$secret" ]; then
+    [ -z "${KURIR_UPDATE_KEY-}" ] || die "there is no file $KURIR_UPDATE_KEY (KURIR_UPDATE_KEY)"
+    say "no KURIR_UPDATE_KEY: a key for this checkout only"
+    (umask 077 && openssl genpkey -algorithm ed25519 -out "$secret")
+  fi
+  openssl pkey -in "$secret" -pubout -outform DER | tail -c 32 | od -An -v -tx1 | tr -d ' \n' >"$secret.pub"
+  echo >>"$secret.pub"
+  echo "$secret.pub"
+}
