@@ -28,7 +28,7 @@ use super::openapi::{Routes, Sending};
 use super::params::{self, ParamError, Params};
 use super::parts::Parts;
 use super::request_log::{note_field, note_file};
-use super::send::{MAX_CAPTION, SendError, check_text, spool_status, store_status};
+use super::send::{MAX_CAPTION, SendError, check_text, spool_failed, store_message, store_status};
 use super::serve::Cut;
 use super::{Api, Shared, header_key, peer, phone, qr};
 use crate::media::{self, Fetched, MAX_MEDIA};
@@ -108,7 +108,7 @@ impl From<RegistryError> for Failure {
             RegistryError::TooMany => Failure::new(StatusCode::CONFLICT, error.to_string()),
             RegistryError::Store(e) => {
                 log::error!("a session could not be stored: {e}");
-                Failure::new(store_status(&e), e.to_string())
+                Failure::new(store_status(&e), store_message(&e))
             }
         }
     }
@@ -369,9 +369,7 @@ fn failed(session: &Session, error: SendError) -> Failure {
                 ..Failure::bad_request("The phone number is not registered on WhatsApp.")
             }
         }
-        error => {
-            Failure { retry_after: error.retry_after(), ..Failure::new(error.status(), error.to_string()) }
-        }
+        error => Failure { retry_after: error.retry_after(), ..Failure::new(error.status(), error.told()) },
     }
 }
 
@@ -453,7 +451,10 @@ async fn read_upload(
                 let taken = api.spool.from_stream(stream, filename, MAX_MEDIA).await;
                 file = Some(taken.map_err(|e| match cut {
                     Some(Cut::Slow) => ParamError::Slow.into(),
-                    _ => Failure::new(spool_status(&e), format!("media: {e}")),
+                    _ => {
+                        let (status, reason) = spool_failed(&e);
+                        Failure::new(status, format!("media: {reason}"))
+                    }
                 })?);
                 if let Some(file) = &file {
                     note_file("media", &file.filename, file.size);

@@ -21,7 +21,7 @@ use super::openapi::Routes;
 use super::openapi::v1::DIALECT;
 use super::params::{self, MAX_BODY, ParamError};
 use super::request_log;
-use super::send::SendError;
+use super::send::{SendError, store_message, store_status};
 use super::{Shared, peer};
 use crate::session::groups::GroupsError;
 use crate::session::{ChatError, Session};
@@ -85,11 +85,7 @@ impl From<ParamError> for Failure {
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Failure {
         log::error!("{error}");
-        let status = match error {
-            StoreError::Full { .. } => StatusCode::INSUFFICIENT_STORAGE,
-            _ => StatusCode::INTERNAL_SERVER_ERROR,
-        };
-        Failure::new(status, error.to_string())
+        Failure::new(store_status(&error), store_message(&error))
     }
 }
 
@@ -98,7 +94,7 @@ impl From<SendError> for Failure {
         if error.status().is_server_error() && error.status() != StatusCode::BAD_GATEWAY {
             log::error!("a message was not accepted: {error}");
         }
-        Failure { retry_after: error.retry_after(), ..Failure::new(error.status(), error.to_string()) }
+        Failure { retry_after: error.retry_after(), ..Failure::new(error.status(), error.told()) }
     }
 }
 

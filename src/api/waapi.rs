@@ -98,9 +98,9 @@ fn failed(session: &Session, error: SendError) -> Failure {
     match error {
         SendError::NotPaired => not_connected(),
         error if error.status().is_client_error() => {
-            Failure { retry_after: error.retry_after(), ..Failure::new(error.status(), error.to_string()) }
+            Failure { retry_after: error.retry_after(), ..Failure::new(error.status(), error.told()) }
         }
-        error => Failure::new(error.status(), format!("Failed to send message: {error}")),
+        error => Failure::new(error.status(), format!("Failed to send message: {}", error.told())),
     }
 }
 

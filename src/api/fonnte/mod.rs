@@ -148,9 +148,7 @@ fn failed(session: &Session, error: SendError) -> Failure {
     error.log(session);
     match error {
         SendError::NotPaired => disconnected(),
-        error => {
-            Failure { retry_after: error.retry_after(), ..Failure::new(error.status(), error.to_string()) }
-        }
+        error => Failure { retry_after: error.retry_after(), ..Failure::new(error.status(), error.told()) },
     }
 }
 

@@ -121,7 +121,7 @@ fn failed(session: &Session, error: SendError) -> Failure {
             "Failed to send message! number: the phone number is not registered on WhatsApp".to_owned()
         }
         SendError::Field { .. } | SendError::Kind(_) => format!("Invalid parameters! {error}"),
-        _ => format!("Failed to send message! {error}"),
+        _ => format!("Failed to send message! {}", error.told()),
     };
     Failure { retry_after: error.retry_after(), ..Failure::new(error.status(), msg) }
 }

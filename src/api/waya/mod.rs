@@ -104,5 +104,5 @@ fn caller(api: &Shared, headers: &HeaderMap, from: IpAddr) -> Result<Caller, Fai
 
 fn failed(session: &Session, error: SendError) -> Failure {
     error.log(session);
-    Failure { retry_after: error.retry_after(), ..Failure::new(error.status(), error.to_string()) }
+    Failure { retry_after: error.retry_after(), ..Failure::new(error.status(), error.told()) }
 }
