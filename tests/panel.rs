@@ -207,7 +207,7 @@ async fn a_person_with_two_buttons_and_a_phone_pairs_unlinks_and_erases() {
     drop(session);
     let Office { sim, gateway, config, folder, .. } = office;
     let shown = gateway.shown();
-    gateway.erase().await.unwrap();
+    gateway.erase(&kurir::store::erase::Progress::default()).await.unwrap();
     assert_eq!(sim.linked(OFFICE).unwrap(), [0_u16; 0], "the phone no longer lists the device");
     assert_eq!((shown.borrow().screen, shown.borrow().pattern.name()), ("erasing", "erasing"));
     assert_eq!(hands.glass.picture(), *shown.borrow().frame, "the screen says so to the end");

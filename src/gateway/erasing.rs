@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 
 use super::Gateway;
 use crate::config::Config;
-use crate::store::erase::{EraseError, Erasure};
+use crate::store::erase::{EraseError, Erasure, Progress};
 
 /// How long WhatsApp gets to unlink the devices before everything is erased.
 const UNLINK: Duration = Duration::from_secs(20);
@@ -34,14 +34,16 @@ impl Gateway {
 
     /// Unlinks every device at WhatsApp as far as it can be reached, stops, and erases all that was kept. The memory of
     /// this process still holds keys: it should end, or become a new one, and not start another gateway.
+    /// Counts in `progress` what is done: with a slow card and many files it takes minutes.
     ///
     /// # Errors
     /// What could not be erased; the next start tries again before it does anything else.
-    pub async fn erase(mut self) -> Result<(), EraseError> {
+    pub async fn erase(mut self, progress: &Progress) -> Result<(), EraseError> {
         self.panel.erasing();
         let folder = self.data_dir.clone();
         // From here on, a crash only delays it.
-        let erasure = blocking(move || Erasure::begin(&folder)).await?;
+        let erasure = blocking(move || Erasure::begin(&folder)).await?.with_progress(progress.clone());
+        progress.step();
         let _ = self.stop.send(true);
         let registry = self.api.registry.clone();
         let sessions = registry.list();
@@ -49,6 +51,7 @@ impl Gateway {
             if let Err(e) = registry.delete(session.id()).await {
                 log::warn!("session {}: it may still be listed on the phone: {e}", session.no());
             }
+            progress.step();
         }));
         if tokio::time::timeout(UNLINK, unlink).await.is_err() {
             log::warn!(
@@ -56,7 +59,9 @@ impl Gateway {
                 UNLINK.as_secs()
             );
         }
+        progress.step();
         let panel = self.stop_parts().await;
+        progress.step();
         let erased = blocking(move || erasure.finish(KEPT)).await;
         panel.close().await;
         erased
