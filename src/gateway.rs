@@ -179,6 +179,10 @@ impl Gateway {
         let (listener, address) = listen(config.listen, "KURIR_LISTEN").await?;
         let host = lan::host_name(config.host_name.as_deref(), &config.data_dir);
         let lan_addresses = Addresses::default();
+        let shown_addresses = match addresses {
+            Some(addresses) => watch::channel(addresses).1,
+            None => lan_addresses.watch(),
+        };
         let https = match config.listen_https {
             Some(wanted) => {
                 let (listener, address) = listen(wanted, "KURIR_LISTEN_HTTPS").await?;
@@ -277,7 +281,7 @@ impl Gateway {
             inbox: inbox.clone(),
             store: api.store.clone(),
             facts: facts.subscribe(),
-            addresses,
+            addresses: shown_addresses,
             data_dir: config.data_dir.clone(),
             listen: address,
             language: config.panel_language,

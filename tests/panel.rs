@@ -8,7 +8,7 @@ mod process;
 mod support;
 
 use std::cell::Cell;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
@@ -16,7 +16,6 @@ use kurir::api::keys::DEFAULT_ACCOUNT;
 use kurir::gateway::Gateway;
 use kurir::outbox::Progress;
 use kurir::panel::run::Parts;
-use kurir::panel::watch::Addresses;
 use kurir::session::{Session, Status};
 use kurir_board::memory::{self, Fingers, MemoryLed};
 use kurir_board::virtual_ssd1306::{Glass, VirtualSsd1306};
@@ -43,8 +42,8 @@ struct Hands {
 }
 
 /// The same on whatever machine this runs.
-fn addresses() -> Addresses {
-    Addresses::Fixed(vec!["192.168.1.20".parse().unwrap()])
+fn addresses() -> Vec<IpAddr> {
+    vec!["192.168.1.20".parse().unwrap()]
 }
 
 /// A panel without the hardware.
