@@ -351,17 +351,7 @@ async fn a_board_that_is_not_there_is_one_line_and_the_gateway_runs() {
     let sim = Sim::start(SimConfig::default()).await.unwrap();
     let folder = tempfile::tempdir().unwrap();
     let profile = folder.path().join("board.toml");
-    let text = r#"
-name = "mine"
-title = "A board whose parts are not there"
-[display]
-controller = "ssd1306"
-size = [128, 64]
-i2c = { device = "/nonexistent/i2c-7", address = 0x3c }
-enable = "dtparam=i2c_arm=on"
-[buttons.reset]
-line = "NO-SUCH-LINE"
-"#;
+    let text = include_str!("fixtures/nowhere.toml");
     std::fs::write(&profile, text).unwrap();
     let profile = profile.display().to_string();
     for (board, says) in [
