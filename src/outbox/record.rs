@@ -27,7 +27,8 @@ pub(super) const PACED: Queue = TableDefinition::new("outbox_paced");
 /// Messages whose time has not come. Key: session number u32 BE, Unix milliseconds u64 BE, sequence number u64 BE.
 /// Value: empty.
 pub(super) const DUE: Queue = TableDefinition::new("outbox_due");
-/// Files that several messages send. Key: the file's id. Value: how many still need it, u32 LE.
+/// Files that several messages send, or that a failed one may be sent with again. Key: the file's id. Value: how many
+/// messages wait to send it, u32 LE, and how many failed to, u32 LE (rows of the first release: none).
 pub(super) const FILES: TableDefinition<'static, &'static str, &'static [u8]> =
     TableDefinition::new("outbox_file");
 /// Messages by the caller's own id. Key: account, 0, reference. Value: [`Referred`] as JSON.
@@ -204,25 +205,35 @@ fn lane_of(message: &Message) -> Queue {
 
 /// What became of a message that has just left [`Progress::Pending`].
 pub(super) struct Settled {
-    /// The file that no message needs any more; to be removed once this is on the disk.
+    /// The file that no message waits to send any more; to be let go once this is on the disk.
     pub(super) file: Option<String>,
+}
+
+/// What a message that fails does with its file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Afterwards {
+    /// Somebody may want to try again.
+    Keep,
+    /// Nobody will.
+    Drop,
 }
 
 /// Changes a stored message. `Some`: that ended its wait.
 pub(super) fn settle(
     txn: &WriteTransaction,
     seq: u64,
+    afterwards: Afterwards,
     change: impl FnOnce(&mut Message),
 ) -> Result<Option<Settled>, StoreError> {
     let ended = update(txn, seq, |message| {
         let before = message.progress;
         change(message);
         (before == Progress::Pending && message.progress != Progress::Pending)
-            .then(|| message.file_id().map(str::to_owned))
+            .then(|| (message.file_id().map(str::to_owned), message.progress == Progress::Failed))
     })?;
-    let Some(Some(file)) = ended else { return Ok(None) };
+    let Some(Some((file, failed))) = ended else { return Ok(None) };
     let file = match file {
-        Some(file) if release_file(txn, &file)? => Some(file),
+        Some(file) if release_file(txn, &file, failed && afterwards == Afterwards::Keep)? => Some(file),
         _ => None,
     };
     Ok(Some(Settled { file }))
@@ -426,22 +437,78 @@ pub(super) fn set_reference(
     Ok(())
 }
 
-/// One message needs this file no longer. Whether none does.
-pub(super) fn release_file(txn: &WriteTransaction, file: &str) -> Result<bool, StoreError> {
-    let mut table = txn.open_table(FILES)?;
-    let users = table.get(file)?.and_then(|row| row.value().try_into().ok()).map_or(1, u32::from_le_bytes);
-    if users > 1 {
-        table.insert(file, (users - 1).to_le_bytes().as_slice())?;
-        return Ok(false);
+/// How many messages want a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Users {
+    /// They wait to send it.
+    pub(super) waiting: u32,
+    /// They failed to, and may be tried again.
+    pub(super) failed: u32,
+}
+
+impl Users {
+    /// From a row of [`FILES`].
+    pub(super) fn of(row: &[u8]) -> Option<Users> {
+        let number = |bytes: &[u8]| bytes.try_into().ok().map(u32::from_le_bytes);
+        let failed = if row.len() == 4 { 0 } else { number(row.get(4..)?)? };
+        Some(Users { waiting: number(row.get(..4)?)?, failed })
     }
-    table.remove(file)?;
+
+    fn put(self, txn: &WriteTransaction, file: &str) -> Result<(), StoreError> {
+        let mut table = txn.open_table(FILES)?;
+        if self.waiting == 0 && self.failed == 0 {
+            table.remove(file)?;
+        } else {
+            let row = [self.waiting.to_le_bytes(), self.failed.to_le_bytes()].concat();
+            table.insert(file, row.as_slice())?;
+        }
+        Ok(())
+    }
+}
+
+/// Who wants a file, where that is written down: the one message of an unshared file that never failed is not.
+pub(super) fn users(
+    table: &impl ReadableTable<&'static str, &'static [u8]>,
+    file: &str,
+) -> Result<Option<Users>, StoreError> {
+    Ok(table.get(file)?.and_then(|row| Users::of(row.value())))
+}
+
+/// One message waits for this file no longer; `failed`: but may be tried again. Whether none waits.
+pub(super) fn release_file(txn: &WriteTransaction, file: &str, failed: bool) -> Result<bool, StoreError> {
+    let known = users(&txn.open_table(FILES)?, file)?;
+    let mut users = known.unwrap_or(Users { waiting: 1, failed: 0 });
+    users.waiting = users.waiting.saturating_sub(1);
+    users.failed += u32::from(failed);
+    users.put(txn, file)?;
+    Ok(users.waiting == 0)
+}
+
+/// A message that failed is to send this file after all. `false`: it is not kept for that.
+pub(super) fn reuse_file(txn: &WriteTransaction, file: &str) -> Result<bool, StoreError> {
+    let known = users(&txn.open_table(FILES)?, file)?;
+    let Some(users) = known.filter(|users| users.failed > 0) else { return Ok(false) };
+    Users { waiting: users.waiting + 1, failed: users.failed - 1 }.put(txn, file)?;
     Ok(true)
 }
 
 /// How many messages will send this file.
 pub(super) fn share_file(txn: &WriteTransaction, file: &str, users: u32) -> Result<(), StoreError> {
-    txn.open_table(FILES)?.insert(file, users.to_le_bytes().as_slice())?;
-    Ok(())
+    Users { waiting: users, failed: 0 }.put(txn, file)
+}
+
+/// The files that only failed messages may still want.
+pub(super) fn spare_files(
+    table: &impl ReadableTable<&'static str, &'static [u8]>,
+) -> Result<Vec<String>, StoreError> {
+    let mut spare = Vec::new();
+    for row in table.iter()? {
+        let (file, users) = row?;
+        if Users::of(users.value()).is_some_and(|users| users.waiting == 0) {
+            spare.push(file.value().to_owned());
+        }
+    }
+    Ok(spare)
 }
 
 #[cfg(test)]
@@ -465,6 +532,14 @@ mod tests {
         let message: Message = json::decode("outbox", media.as_bytes()).unwrap();
         assert!(matches!(message.content, Content::Media { media: MediaKind::Voice, dimensions: None, .. }));
         assert_eq!(message.file_id(), Some("u8"));
+    }
+
+    #[test]
+    fn who_wants_a_file_is_read_in_both_forms() {
+        assert_eq!(Users::of(&3u32.to_le_bytes()), Some(Users { waiting: 3, failed: 0 }));
+        let both = [1u32.to_le_bytes(), 2u32.to_le_bytes()].concat();
+        assert_eq!(Users::of(&both), Some(Users { waiting: 1, failed: 2 }));
+        assert_eq!((Users::of(&[]), Users::of(&both[..7])), (None, None));
     }
 
     #[test]
