@@ -236,6 +236,7 @@ impl Gateway {
         )?;
         let mut fetch = FetchPolicy::new(config.allow_private_fetch.clone());
         (fetch.total, fetch.stall) = (config.limits.fetch_total, config.limits.fetch_stall);
+        fetch.clock = Some(clock.watch());
         outbox.set_previews(Previews::new(&fetch, spool.clone()));
         let parts = webhook::Parts {
             store: store.clone(),
@@ -245,6 +246,7 @@ impl Gateway {
             spool: spool.clone(),
             fetch: fetch.clone(),
             received: received.clone(),
+            clock: clock.watch(),
         };
         let webhooks = Webhooks::open(parts, WebhookSettings::from_config(config)).await?;
         let request_log = RequestLog::new(store.clone(), RequestLogSettings::from_config(config));

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use thiserror::Error;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::spawn_blocking;
 use ureq::config::Config;
 use ureq::http::{Response, StatusCode, Uri, header};
@@ -21,6 +21,7 @@ use ureq::{Agent, Body, Timeout};
 
 use super::spool::{Fetched, Spool, SpoolError};
 use super::{MAX_MEDIA, address, name, url};
+use crate::clock::ClockState;
 use crate::media::Cidr;
 
 /// What a download may do and take.
@@ -40,6 +41,8 @@ pub struct FetchPolicy {
     pub min_bytes: u64,
     /// Redirects followed. Default 5.
     pub redirects: u32,
+    /// Whether the clock can be right; without it, it is taken for right.
+    pub clock: Option<watch::Receiver<ClockState>>,
     /// Places for downloads at the same time; further ones wait.
     places: Arc<Semaphore>,
 }
@@ -56,6 +59,7 @@ impl FetchPolicy {
             stall: Duration::from_secs(20),
             min_bytes: 20 * 1024,
             redirects: 5,
+            clock: None,
             places: Arc::new(Semaphore::new(4)),
         }
     }
@@ -168,6 +172,15 @@ pub enum FetchError {
         /// What was wrong.
         why: String,
     },
+    /// Its certificate cannot be checked: the box does not know the time yet.
+    #[error(
+        "url's host {host} cannot be asked over HTTPS yet, because the gateway's clock is not set; try again in some \
+         minutes, or upload the file"
+    )]
+    Clock {
+        /// The host.
+        host: String,
+    },
     /// Too many downloads are running.
     #[error("too many downloads are under way, and none ended within {} s; try again later", waited.as_secs_f32())]
     Busy {
@@ -181,7 +194,7 @@ pub enum FetchError {
 
 impl FetchError {
     /// Whether the other server or the network is to blame (which makes a 502), rather than the request (a 4xx).
-    /// [`Busy`](Self::Busy) and the disk are neither: see [`is_local`](Self::is_local).
+    /// [`Busy`](Self::Busy), the clock and the disk are neither: see [`is_local`](Self::is_local).
     #[must_use]
     pub fn is_remote(&self) -> bool {
         matches!(
@@ -199,7 +212,7 @@ impl FetchError {
     #[must_use]
     pub fn is_local(&self) -> bool {
         match self {
-            Self::Busy { .. } => true,
+            Self::Busy { .. } | Self::Clock { .. } => true,
             Self::Spool(e) => !e.is_client(),
             _ => false,
         }
@@ -384,6 +397,10 @@ impl Download {
         let remaining = self.deadline.saturating_duration_since(Instant::now());
         if remaining.is_zero() {
             return Err(ureq::Error::Timeout(Timeout::Global));
+        }
+        let is_unset = |clock: &watch::Receiver<ClockState>| *clock.borrow() == ClockState::Unset;
+        if uri.scheme_str() == Some("https") && self.policy.clock.as_ref().is_some_and(is_unset) {
+            return Err(other(FetchError::Clock { host: url::host(uri) }));
         }
         self.agent.get(uri).config().timeout_global(Some(remaining)).build().call()
     }
