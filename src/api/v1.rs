@@ -10,8 +10,7 @@ mod settings;
 use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request};
-use axum::http::header::RETRY_AFTER;
-use axum::http::{HeaderValue, StatusCode};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
 
@@ -68,11 +67,7 @@ impl IntoResponse for Failure {
     fn into_response(self) -> Response {
         let error = self.status.canonical_reason().unwrap_or("Error");
         let body = json!({"success": false, "error": error, "message": self.message});
-        let mut response = (self.status, Json(body)).into_response();
-        if let Some(seconds) = self.retry_after {
-            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
-        }
-        response
+        super::answer(self.status, body, self.retry_after)
     }
 }
 
