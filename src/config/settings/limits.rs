@@ -307,7 +307,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     Setting {
         key: "media_quota_mb",
         default: "512",
-        doc: "Megabytes that the media of queued messages may take on disk.",
+        doc: "Megabytes that the media of queued messages may take on disk. Those of failed messages, kept for three days, make room\nfor new ones.",
         secret: false,
         set: |c, v| {
             c.media_quota = bounded::<u64>(v, 1..=1_000_000)? * 1024 * 1024;
