@@ -293,7 +293,8 @@ async fn files_of_failed_messages_make_room_for_new_ones_the_oldest_first() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cancelled_message_leaves_no_file() {
     let (office, session) = Office::paired().await;
-    let tomorrow = kurir::clock::now_ms() + 24 * 3600 * 1000;
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    let tomorrow = (now.as_secs() + 24 * 3600) * 1000;
     let data = base64::engine::general_purpose::STANDARD.encode(png());
     let body = json!({"to": CUSTOMER, "media": {"data": data}, "send_at_ms": tomorrow});
     let path = format!("/api/v1/sessions/{}/messages", session.id());
