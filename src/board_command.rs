@@ -166,19 +166,7 @@ mod tests {
     async fn every_missing_part_of_a_board_is_said_and_counted() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("board.toml");
-        let text = r#"
-name = "mine"
-title = "A board whose parts are not there"
-[display]
-controller = "ssd1306"
-size = [128, 64]
-i2c = { device = "/nonexistent/i2c-7", address = 0x3c }
-enable = "dtparam=i2c_arm=on"
-[buttons.reset]
-line = "NO-SUCH-LINE"
-[led]
-kernel = "no-such-led"
-"#;
+        let text = include_str!("../tests/fixtures/nowhere.toml");
         std::fs::write(&path, text).unwrap();
         let config = Config { data_dir: folder.path().into(), ..config(&path.display().to_string()) };
         let mut out = Vec::new();

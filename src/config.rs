@@ -1,6 +1,6 @@
 //! Settings: `kurir.toml`, then `KURIR_*` in the environment, then the documented defaults.
 //!
-//! Every setting is one row of `settings::SETTINGS`: its key (the environment variable is `KURIR_` and the key in capitals),
+//! Every setting is one row in `settings/`: its key (the environment variable is `KURIR_` and the key in capitals),
 //! its default, its explanation, and how it is read and written. The same rows read the file, read the environment and
 //! print the commented configuration of `kurir config`.
 
@@ -13,7 +13,6 @@ use crate::clock::built;
 use crate::media::Cidr;
 use crate::panel::Language;
 use crate::update::board::SlotPaths;
-use settings::SETTINGS;
 
 mod settings;
 
@@ -251,7 +250,7 @@ impl Default for Config {
             sync_delay: Duration::ZERO,
             limits: Limits::default(),
         };
-        for setting in SETTINGS {
+        for setting in settings::all() {
             (setting.set)(&mut config, setting.default)
                 .expect("each default passes its own check, as a test shows");
         }
@@ -286,7 +285,7 @@ impl Config {
                 if named.is_none() && matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {}
             Err(source) => return Err(ConfigError::Read { path, source }),
         }
-        for setting in SETTINGS {
+        for setting in settings::all() {
             let variable = format!("KURIR_{}", setting.key.to_uppercase());
             if let Some(value) = env(&variable) {
                 config.set(setting.key, &value, &variable)?;
@@ -320,7 +319,7 @@ impl Config {
     }
 
     fn set(&mut self, key: &str, value: &str, origin: &str) -> Result<(), ConfigError> {
-        let Some(setting) = SETTINGS.iter().find(|s| s.key == key) else {
+        let Some(setting) = settings::all().find(|s| s.key == key) else {
             return Err(ConfigError::UnknownKey { origin: origin.to_owned(), key: key.to_owned() });
         };
         (setting.set)(self, value).map_err(|reason| ConfigError::Value {
@@ -336,7 +335,7 @@ impl Config {
         let mut out = String::from(
             "# Kurir's settings with the values in force. Each can also be set in the environment: KURIR_ and the key in capitals.\n",
         );
-        for setting in SETTINGS {
+        for setting in settings::all() {
             out.push('\n');
             for line in setting.doc.lines() {
                 out.push_str(&format!("# {line}\n"));
@@ -362,7 +361,7 @@ impl Config {
             "# Kurir's settings. What is commented out has its default. `systemctl restart kurir` after a change;\n\
              # `kurir config` shows what is in force.\n",
         );
-        for setting in SETTINGS {
+        for setting in settings::all() {
             out.push('\n');
             for line in setting.doc.lines() {
                 out.push_str(&format!("# {line}\n"));
@@ -405,7 +404,7 @@ mod tests {
     #[test]
     fn every_default_passes_its_own_check_and_prints_back() {
         let config = Config::default();
-        for setting in SETTINGS {
+        for setting in settings::all() {
             assert_eq!((setting.get)(&config), setting.default, "{}", setting.key);
         }
     }

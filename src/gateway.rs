@@ -1,12 +1,14 @@
 //! Builds the parts, connects them and runs them until shutdown: the only place that knows them all.
 
+mod erasing;
+mod panel;
+
 use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::join_all;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -24,28 +26,21 @@ use crate::media::{FetchPolicy, Previews, Spool, SpoolError};
 use crate::outbox::{self, Outbox, OutboxSettings};
 use crate::panel::run::{FirstSession, Parts, Shown};
 use crate::panel::watch::Facts;
-use crate::panel::{self, Stage, View};
 use crate::session::registry::RegistryError;
 use crate::session::{self, ClientSetup, Received, ReceivedError, Registry, WhatsAppHttp};
-use crate::store::erase::{self, EraseError, Erasure};
+use crate::store::erase::{self, EraseError};
 use crate::store::{OpenError, Store, StoreError, StoreOptions};
 use crate::watchdog::Watchdog;
 use crate::webhook::{self, WebhookSettings, Webhooks};
+pub use erasing::erase_data_dir;
+use panel::{Panel, tell_panel};
 
 /// Receipts that may wait for the store.
 const RECEIPTS: usize = 4096;
 /// How long the parts get to close at shutdown.
 const SHUTDOWN: Duration = Duration::from_secs(20);
-/// How long WhatsApp gets to unlink the devices before everything is erased.
-const UNLINK: Duration = Duration::from_secs(20);
 /// What the buttons may order before the first order is carried out.
 const ORDERS: usize = 8;
-
-/// What the parts keep in the data folder, and what erasing removes from it: keys first, then people's files, and last
-/// what others use to find a running gateway. Whatever else lies there is somebody else's.
-/// `update.json` stays: which version is installed is no secret, and a trial under way needs it.
-const KEPT: &[&str] =
-    &["kurir.toml", "kurir.redb", "tls", "received", "media", "spool", "box-id", "clock", "control.sock"];
 
 /// The session of a box that has none, when a button or a first start asks for one.
 pub const FIRST_SESSION: FirstSession = FirstSession { name: "Kurir", account: keys::DEFAULT_ACCOUNT };
@@ -114,47 +109,6 @@ pub struct Gateway {
     data_dir: PathBuf,
 }
 
-/// The panel's tasks. It runs before and after everything else.
-struct Panel {
-    view: watch::Sender<View>,
-    shown: watch::Receiver<Shown>,
-    run: JoinHandle<()>,
-    takes_terminal: bool,
-    /// What reads the parts, and what carries out orders on them.
-    beside: Vec<JoinHandle<()>>,
-}
-
-impl Panel {
-    fn start(config: &Config, parts: Parts, orders: mpsc::Sender<panel::Action>) -> Panel {
-        let (view, views) = watch::channel(panel::watch::starting(config.panel_language));
-        let (show, shown) = watch::channel(panel::run::nothing(&parts));
-        let takes_terminal = parts.takes_terminal();
-        let run = tokio::spawn(panel::run::run(parts, views, show, orders));
-        Panel { view, shown, run, takes_terminal, beside: Vec::new() }
-    }
-
-    /// Nothing else is shown from now on.
-    fn stop_watching(&mut self) {
-        for task in self.beside.drain(..) {
-            task.abort();
-        }
-    }
-
-    fn erasing(&mut self) {
-        self.stop_watching();
-        self.view.send_modify(|view| view.stage = Stage::Erasing);
-    }
-
-    /// Ends with the display off, or as it is while everything is erased.
-    async fn close(mut self) {
-        self.stop_watching();
-        drop(self.view);
-        if let Err(e) = self.run.await {
-            log::error!("panel: ended badly: {e}");
-        }
-    }
-}
-
 /// How the store is opened: by the gateway, and by commands that run without one.
 pub fn store_options(config: &Config) -> StoreOptions {
     let tables = [
@@ -178,16 +132,8 @@ pub fn create_data_dir(config: &Config) -> Result<(), StartError> {
         .mode(0o700)
         .create(&config.data_dir)
         .map_err(|source| StartError::DataDir { path: config.data_dir.clone(), source })?;
-    erase::resume(&config.data_dir, KEPT)?;
+    erase::resume(&config.data_dir, erasing::KEPT)?;
     Ok(())
-}
-
-/// Erases what a gateway that does not run has kept.
-///
-/// # Errors
-/// What could not be erased; the next start tries again.
-pub fn erase_data_dir(config: &Config) -> Result<(), EraseError> {
-    Erasure::begin(&config.data_dir)?.finish(KEPT)
 }
 
 async fn listen(wanted: SocketAddr, setting: &'static str) -> Result<(TcpListener, SocketAddr), StartError> {
@@ -212,42 +158,6 @@ fn announcement(
     Some(Announcement { host: host.to_owned(), http: http.port(), https, address, loopback: false })
 }
 
-/// Keeps what only the claim, the certificate and the clock know on the panel, until `stop` becomes true.
-async fn tell_panel(
-    facts: watch::Sender<Facts>,
-    mut code: watch::Receiver<Option<String>>,
-    certificates: Option<Certificates>,
-    mut clock: watch::Receiver<ClockState>,
-    mut stop: watch::Receiver<bool>,
-) {
-    let mut certificate = certificates.as_ref().map(Certificates::info);
-    loop {
-        let claim_code = code.borrow_and_update().clone();
-        let fingerprint = certificate.as_mut().map(|info| info.borrow_and_update().sha256.clone());
-        let clock_set = Some(clock.borrow_and_update().is_set());
-        facts.send_if_modified(|facts| {
-            let known = (claim_code, fingerprint, clock_set);
-            let changed =
-                (&facts.claim_code, &facts.fingerprint, &facts.clock_set) != (&known.0, &known.1, &known.2);
-            (facts.claim_code, facts.fingerprint, facts.clock_set) = known;
-            changed
-        });
-        let replaced = async {
-            match &mut certificate {
-                Some(info) => info.changed().await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            // The guard that `wait_for` returns must not live across an await.
-            () = async { let _ = stop.wait_for(|stop| *stop).await; } => return,
-            changed = code.changed() => if changed.is_err() { return },
-            changed = clock.changed() => if changed.is_err() { return },
-            changed = replaced => if changed.is_err() { return },
-        }
-    }
-}
-
 impl Gateway {
     /// Starts every part, and the panel that the settings name. The port answers when this returns.
     pub async fn start(config: &Config) -> Result<Gateway, StartError> {
@@ -269,6 +179,10 @@ impl Gateway {
         let (listener, address) = listen(config.listen, "KURIR_LISTEN").await?;
         let host = lan::host_name(config.host_name.as_deref(), &config.data_dir);
         let lan_addresses = Addresses::default();
+        let shown_addresses = match addresses {
+            Some(addresses) => watch::channel(addresses).1,
+            None => lan_addresses.watch(),
+        };
         let https = match config.listen_https {
             Some(wanted) => {
                 let (listener, address) = listen(wanted, "KURIR_LISTEN_HTTPS").await?;
@@ -322,6 +236,7 @@ impl Gateway {
         )?;
         let mut fetch = FetchPolicy::new(config.allow_private_fetch.clone());
         (fetch.total, fetch.stall) = (config.limits.fetch_total, config.limits.fetch_stall);
+        fetch.clock = Some(clock.watch());
         outbox.set_previews(Previews::new(&fetch, spool.clone()));
         let parts = webhook::Parts {
             store: store.clone(),
@@ -331,6 +246,7 @@ impl Gateway {
             spool: spool.clone(),
             fetch: fetch.clone(),
             received: received.clone(),
+            clock: clock.watch(),
         };
         let webhooks = Webhooks::open(parts, WebhookSettings::from_config(config)).await?;
         let request_log = RequestLog::new(store.clone(), RequestLogSettings::from_config(config));
@@ -361,20 +277,22 @@ impl Gateway {
             data_dir: config.data_dir.clone(),
         });
         let facts = watch::Sender::new(Facts { web_url: config.public_url.clone(), ..Facts::default() });
-        let sources = panel::watch::Sources {
+        let sources = crate::panel::watch::Sources {
             registry: registry.clone(),
             outbox: outbox.clone(),
             inbox: inbox.clone(),
             store: api.store.clone(),
             facts: facts.subscribe(),
-            addresses,
+            addresses: shown_addresses,
             data_dir: config.data_dir.clone(),
             listen: address,
             language: config.panel_language,
         };
-        let carry_out = panel::run::carry_out(registry.clone(), FIRST_SESSION, ordered, erase);
-        panel.beside =
-            vec![tokio::spawn(panel::watch::run(sources, panel.view.clone())), tokio::spawn(carry_out)];
+        let carry_out = crate::panel::run::carry_out(registry.clone(), FIRST_SESSION, ordered, erase);
+        panel.beside = vec![
+            tokio::spawn(crate::panel::watch::run(sources, panel.view.clone())),
+            tokio::spawn(carry_out),
+        ];
         let (stop, stopping) = watch::channel(false);
         let limits = ServeLimits {
             connections: config.max_connections,
@@ -525,43 +443,6 @@ impl Gateway {
         self.panel.takes_terminal
     }
 
-    /// Resolves when somebody has asked for everything to be erased. Then it is time for [`Gateway::erase`].
-    pub async fn erase_asked(&self) {
-        let mut asked = self.api.erase.subscribe();
-        // The sender is in `self`, so this ends only with what it waits for.
-        let _ = asked.wait_for(|asked| *asked).await;
-    }
-
-    /// Unlinks every device at WhatsApp as far as it can be reached, stops, and erases all that was kept. The memory of
-    /// this process still holds keys: it should end, or become a new one, and not start another gateway.
-    ///
-    /// # Errors
-    /// What could not be erased; the next start tries again before it does anything else.
-    pub async fn erase(mut self) -> Result<(), EraseError> {
-        self.panel.erasing();
-        let folder = self.data_dir.clone();
-        // From here on, a crash only delays it.
-        let erasure = blocking(move || Erasure::begin(&folder)).await?;
-        let _ = self.stop.send(true);
-        let registry = self.api.registry.clone();
-        let sessions = registry.list();
-        let unlink = join_all(sessions.iter().map(async |session| {
-            if let Err(e) = registry.delete(session.id()).await {
-                log::warn!("session {}: it may still be listed on the phone: {e}", session.no());
-            }
-        }));
-        if tokio::time::timeout(UNLINK, unlink).await.is_err() {
-            log::warn!(
-                "not every device was unlinked within {} s; the phones may still list it",
-                UNLINK.as_secs()
-            );
-        }
-        let panel = self.stop_parts().await;
-        let erased = blocking(move || erasure.finish(KEPT)).await;
-        panel.close().await;
-        erased
-    }
-
     /// Finishes the requests under way, closes every session's connection (credentials are kept) and the store.
     pub async fn shutdown(self) {
         self.stop_parts().await.close().await;
@@ -599,14 +480,5 @@ impl Gateway {
             log::warn!("some parts did not close within {} s", SHUTDOWN.as_secs());
         }
         self.panel
-    }
-}
-
-/// Runs what waits for the disk where it may.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(done) => done,
-        // Only a panic ends it otherwise, and that is passed on.
-        Err(e) => std::panic::resume_unwind(e.into_panic()),
     }
 }

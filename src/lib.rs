@@ -14,7 +14,6 @@ pub mod inbox;
 pub mod lan;
 pub mod log;
 pub mod media;
-mod network;
 pub mod notify;
 pub mod outbox;
 pub mod panel;

@@ -16,7 +16,9 @@ use kurir::gateway::{self, Gateway};
 use kurir::notify::ServiceManager;
 use kurir::panel::run::Shown;
 use kurir::session::{Session, Status};
+use kurir::store::erase::Progress;
 use kurir::store::{OpenError, Store};
+use kurir::watchdog::Watchdog;
 use serde_json::Value;
 use tokio::sync::watch;
 
@@ -265,7 +267,9 @@ async fn serve(config: &Config) -> anyhow::Result<End> {
     // It holds the store and the sessions.
     drop(watchdog);
     if erase {
-        gateway.erase().await?;
+        let progress = Progress::default();
+        let erased = gateway.erase(&progress);
+        Watchdog::while_it_goes_on(&manager, "Erasing everything", progress.watch(), erased).await?;
         println!("Everything is erased. Starting as new.");
         return Ok(End::Restart);
     }

@@ -9,6 +9,7 @@ use std::future::Future;
 use std::pin::pin;
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
 use crate::notify::ServiceManager;
@@ -70,6 +71,29 @@ impl Watchdog {
             self.round(manager, pause).await;
             manager.feed_watchdog(&self.status());
             tokio::time::sleep(pause).await;
+        }
+    }
+
+    /// Runs `work`, which nothing else shows to be alive, and feeds for as long as `steps` goes on changing: work that
+    /// hangs starves the watchdog as a part that hangs does.
+    pub async fn while_it_goes_on<T>(
+        manager: &ServiceManager,
+        status: &str,
+        mut steps: watch::Receiver<u64>,
+        work: impl Future<Output = T>,
+    ) -> T {
+        let pause = manager.watchdog().map_or(UNWATCHED, |period| period / ROUNDS);
+        let feeding = async {
+            manager.feed_watchdog(status);
+            while steps.changed().await.is_ok() {
+                manager.feed_watchdog(status);
+                tokio::time::sleep(pause).await;
+            }
+            std::future::pending().await
+        };
+        tokio::select! {
+            done = work => done,
+            never = feeding => never,
         }
     }
 

@@ -2,13 +2,17 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests, outside the functions that clippy knows as tests")]
 
+#[path = "support/receiver.rs"]
+mod receiver;
 mod support;
 
 use std::time::{Duration, SystemTime};
 
 use kurir::clock::ClockState;
 use kurir::session::{Reason, Status};
-use support::{OFFICE, Office, PATIENCE, request, wait_for};
+use receiver::{Receiver, hook, near, ok};
+use serde_json::json;
+use support::{CUSTOMER, OFFICE, Office, PATIENCE, request, wait_for};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -63,4 +67,43 @@ async fn a_session_that_waits_for_the_clock_can_be_deleted_and_the_gateway_stops
     wait_for(&other, |s| s.reason == Reason::Clock).await;
     assert!(tokio::time::timeout(PATIENCE, registry.delete(session.id())).await.unwrap().unwrap());
     tokio::time::timeout(PATIENCE, office.gateway.shutdown()).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn webhooks_wait_until_the_clock_is_set() {
+    let right = SystemTime::now() + Duration::from_secs(3);
+    let office = Office::open_with(|config| {
+        near(config);
+        config.limits.clock_earliest = right;
+        config.limits.clock_patience = HOUR;
+    })
+    .await;
+    let mut receiver = Receiver::start(ok).await;
+    hook(&office, json!({"url": receiver.url(), "events": ["session"]})).await;
+    let session = office.gateway.registry().create("Kasir", "main").await.unwrap();
+    wait_for(&session, |s| s.reason == Reason::Clock).await;
+    let mut head = office.gateway.inbox().head();
+    tokio::time::timeout(PATIENCE, head.wait_for(|newest| *newest > Some(0))).await.unwrap().unwrap();
+    assert!(SystemTime::now() < right, "there is an event to be delivered by now");
+    let call = receiver.next().await;
+    assert!(SystemTime::now() >= right, "called too early");
+    assert_eq!(call.header("x-kurir-attempt"), "1");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_media_link_over_https_says_that_the_clock_is_not_set() {
+    let (mut office, session) = Office::paired_with(near).await;
+    office.config.limits.clock_earliest = SystemTime::now() + HOUR;
+    let path = format!("/api/v1/sessions/{}/messages", session.id());
+    let office = office.restart().await;
+    let send = async |url: &str| {
+        let body = json!({"to": CUSTOMER, "media": {"url": url}});
+        office.call("POST", &path, Some(body)).await
+    };
+    let held = send("https://127.0.0.1:1/a.png").await;
+    assert_eq!(held.status, 503, "{held:?}");
+    assert!(held.headers.contains_key("retry-after"), "{held:?}");
+    assert!(held.json()["message"].as_str().unwrap().contains("clock is not set"), "{held:?}");
+    // Without TLS it is tried, and nobody answers there.
+    assert_eq!(send("http://127.0.0.1:1/a.png").await.status, 502);
 }

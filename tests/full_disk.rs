@@ -9,17 +9,36 @@ mod process;
 
 use std::net::SocketAddr;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use hyper::body::Bytes;
 use process::{KEY, Process};
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use serde_json::{Value, json};
 use support::files::{multipart, sample};
-use support::{Answer, CUSTOMER, OFFICE, PATIENCE, request};
+use support::{Answer, CUSTOMER, OFFICE, PATIENCE};
 use whatsapp_sim::{Sim, SimConfig};
 
 /// How large a file the process may write: the kernel refuses every write beyond it, as it does on a full disk.
 fn set_room(process: &Process, bytes: Option<u64>) {
     let pid = Pid::from_raw(process.child.id().unwrap().cast_signed());
     prlimit(pid, Resource::Fsize, Rlimit { current: bytes, maximum: None }).unwrap();
+}
+
+/// A request whose answer must not tell where the box keeps things.
+async fn request(
+    address: SocketAddr,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: impl Into<Bytes>,
+) -> Result<Answer, Box<dyn std::error::Error + Send + Sync>> {
+    let answer = support::request(address, method, path, headers, body).await?;
+    let text = String::from_utf8_lossy(&answer.body);
+    for name in ["kurir.redb", "/media", "/spool"] {
+        assert!(!text.contains(name), "{method} {path} names {name}: {text}");
+    }
+    Ok(answer)
 }
 
 async fn call(address: SocketAddr, method: &str, path: &str, body: Value) -> Answer {
@@ -80,6 +99,14 @@ async fn a_full_disk_is_507_in_every_dialect_and_over_when_there_is_room() {
     let headers = [("x-api-key", KEY), ("content-type", "multipart/form-data; boundary=B")];
     let answer = request(address, "POST", &format!("{send}-media"), &headers, upload).await.unwrap();
     assert_eq!((answer.status, answer.json()["success"].clone()), (507, json!(false)), "{answer:?}");
+    let words = answer.json()["message"].as_str().unwrap().to_owned();
+    assert!(words.contains("free some space"), "{words}");
+    // The file itself finds no room, not only the message that needs it.
+    let inline = json!({"to": CUSTOMER, "media": {"data": STANDARD.encode(sample("a.pdf"))}});
+    let inline = call(address, "POST", &format!("/api/v1/sessions/{id}/messages"), inline).await;
+    assert_eq!(inline.status, 507, "{inline:?}");
+    let token = call(address, "POST", &format!("/api/sessions/{id}/tokens"), json!({"name": "kasir"})).await;
+    assert_eq!(token.status, 507, "{token:?}");
     let made = call(address, "POST", "/api/sessions", json!({"sessionName": "Gudang"})).await;
     assert_eq!((made.status, made.json()["success"].clone()), (507, json!(false)), "{made:?}");
     let body = json!({"api_key": KEY, "sender": OFFICE, "number": CUSTOMER, "message": "a"}).to_string();
@@ -127,4 +154,7 @@ async fn a_full_disk_is_507_in_every_dialect_and_over_when_there_is_room() {
     let (_, stderr, well) = process.stop().await;
     assert!(well, "{stderr}");
     assert!(!stderr.contains("panicked"), "{stderr}");
+    // The owner of the box needs it.
+    let store = folder.path().join("kurir.redb");
+    assert!(stderr.contains(store.to_str().unwrap()), "the log does not name the store: {stderr}");
 }

@@ -5,11 +5,15 @@
 
 mod support;
 
+#[path = "support/votes.rs"]
+mod votes;
+
 use kurir::inbox::{Body, Event, Kind, Message};
 use kurir::outbox::Content;
 use kurir::session::Status;
 use serde_json::json;
 use support::{CUSTOMER, OFFICE, Office, PATIENCE, wait_for};
+use votes::{key, vote};
 use waproto::buffa::MessageField;
 use waproto::whatsapp as wa;
 use whatsapp_sim::media::{OutgoingKind, OutgoingMedia};
@@ -39,10 +43,6 @@ fn message(event: &Event) -> &Message {
         Body::Message(message) => message,
         other => panic!("{other:?}"),
     }
-}
-
-fn key(id: &str) -> MessageField<wa::MessageKey> {
-    MessageField::some(wa::MessageKey { id: Some(id.into()), ..Default::default() })
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -173,19 +173,7 @@ async fn a_vote_is_recorded_with_the_name_of_what_was_chosen() {
     let poll_id = office.sim.send(CUSTOMER, OFFICE, &poll).await.unwrap();
     let found = events(&office, Kind::Message, 1).await;
     assert_eq!(message(&found[0]).poll.as_ref().unwrap().options, ["nasi", "mie"]);
-    let creator = format!("{CUSTOMER}@s.whatsapp.net");
-    let chosen = [wacore::poll::compute_option_hash("mie").to_vec()];
-    let (payload, iv) =
-        wacore::poll::encrypt_poll_vote_with_secret(&chosen, &secret, &poll_id, &creator, &creator).unwrap();
-    let vote = wa::message::PollUpdateMessage {
-        poll_creation_message_key: key(&poll_id),
-        vote: MessageField::some(wa::message::PollEncValue {
-            enc_payload: Some(payload),
-            enc_iv: Some(iv.to_vec()),
-        }),
-        ..Default::default()
-    };
-    let vote = wa::Message { poll_update_message: MessageField::some(vote), ..Default::default() };
+    let vote = vote(&poll_id, &secret, CUSTOMER, CUSTOMER, "mie");
     office.sim.send(CUSTOMER, OFFICE, &vote).await.unwrap();
     let found = events(&office, Kind::PollVote, 1).await;
     let Body::PollVote(vote) = &found[0].body else { panic!() };
@@ -204,20 +192,8 @@ async fn a_vote_in_a_poll_of_ours_is_read_too() {
     let poll_id = shown[0].id.clone();
     let sent = office.gateway.outbox().find(&poll_id).unwrap().unwrap();
     let Content::Poll { secret, .. } = sent.content else { panic!("{sent:?}") };
-    let (creator, voter) = (format!("{OFFICE}@s.whatsapp.net"), format!("{CUSTOMER}@s.whatsapp.net"));
-    let chosen = [wacore::poll::compute_option_hash("09.00").to_vec()];
     let secret = hex::decode(secret).unwrap();
-    let (payload, iv) =
-        wacore::poll::encrypt_poll_vote_with_secret(&chosen, &secret, &poll_id, &creator, &voter).unwrap();
-    let vote = wa::message::PollUpdateMessage {
-        poll_creation_message_key: key(&poll_id),
-        vote: MessageField::some(wa::message::PollEncValue {
-            enc_payload: Some(payload),
-            enc_iv: Some(iv.to_vec()),
-        }),
-        ..Default::default()
-    };
-    let vote = wa::Message { poll_update_message: MessageField::some(vote), ..Default::default() };
+    let vote = vote(&poll_id, &secret, OFFICE, CUSTOMER, "09.00");
     office.sim.send(CUSTOMER, OFFICE, &vote).await.unwrap();
     let found = events(&office, Kind::PollVote, 1).await;
     let Body::PollVote(vote) = &found[0].body else { panic!() };

@@ -6,9 +6,10 @@ mod support;
 
 use base64::Engine;
 use kurir::outbox::Progress;
+use kurir::session::{Session, Status};
 use serde_json::json;
 use sha2::{Digest, Sha256};
-use support::{CUSTOMER, OFFICE, Office, PATIENCE, request};
+use support::{Answer, CUSTOMER, OFFICE, Office, PATIENCE, request};
 
 /// A body of `multipart/form-data` with boundary `B`.
 fn multipart(fields: &[(&str, &str)], filename: &str, file: &[u8]) -> Vec<u8> {
@@ -217,4 +218,92 @@ async fn dialect_1_fetches_each_kind_of_media_from_its_url() {
         }
     }
     office.assert_no_violations();
+}
+
+/// Sends this as a file, and waits until WhatsApp has refused it for good.
+async fn refused(office: &Office, session: &Session, filename: &str, file: &[u8]) -> String {
+    office.sim.fault(serde_json::from_value(json!({"kind": "nack", "error": 403, "count": 1})).unwrap());
+    let body = multipart(&[("to", CUSTOMER), ("message", "lihat ini")], filename, file);
+    let headers = [("x-api-key", office.key.as_str()), ("content-type", "multipart/form-data; boundary=B")];
+    let path = format!("/api/sessions/{}/send-media", session.id());
+    let answer = request(office.gateway.address(), "POST", &path, &headers, body).await.unwrap();
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let id = answer.json()["messageId"].as_str().unwrap().to_owned();
+    assert_eq!(office.reached(&id, Progress::Failed).await.progress, Progress::Failed);
+    id
+}
+
+async fn retry(office: &Office, session: &Session, id: &str) -> Answer {
+    office.call("POST", &format!("/api/v1/sessions/{}/messages/{id}/retry", session.id()), None).await
+}
+
+fn pdf(bytes: usize) -> Vec<u8> {
+    [b"%PDF-1.7\n".to_vec(), vec![b' '; bytes], b"\n%%EOF\n".to_vec()].concat()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_picture_that_failed_is_sent_when_it_is_tried_again() {
+    let (office, session) = Office::paired().await;
+    let id = refused(&office, &session, "foto.png", &png()).await;
+    // Also after a restart.
+    let office = office.restart().await;
+    let session = office.gateway.registry().list().remove(0);
+    support::wait_for(&session, |s| s.status == Status::Connected).await;
+    let answer = retry(&office, &session, &id).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let sent = async {
+        let mut commits = office.gateway.store().commits();
+        loop {
+            commits.borrow_and_update();
+            if office.gateway.outbox().find(&id).unwrap().unwrap().progress > Progress::Failed {
+                return;
+            }
+            commits.changed().await.unwrap();
+        }
+    };
+    tokio::time::timeout(PATIENCE, sent).await.expect("it is never sent");
+    let inbox = office.sim.inbox(CUSTOMER, 1, PATIENCE).await.unwrap();
+    assert_eq!((inbox.len(), inbox[0].kind.as_str(), inbox[0].id.as_str()), (1, "image", id.as_str()));
+    assert_eq!(office.sim.media(CUSTOMER, &id).await.unwrap(), png());
+    assert_eq!(retry(&office, &session, &id).await.status, 409, "it was sent");
+    office.assert_no_violations();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_of_failed_messages_make_room_for_new_ones_the_oldest_first() {
+    let (office, session) = Office::paired_with(|config| config.media_quota = 1024 * 1024).await;
+    let first = refused(&office, &session, "satu.pdf", &pdf(400_000)).await;
+    let second = refused(&office, &session, "dua.pdf", &pdf(400_000)).await;
+    let third = refused(&office, &session, "tiga.pdf", &pdf(400_000)).await;
+    let answer = retry(&office, &session, &first).await;
+    assert_eq!(answer.status, 409, "{answer:?}");
+    assert!(answer.json()["message"].as_str().unwrap().contains("no longer kept"), "{answer:?}");
+    for id in [&second, &third] {
+        assert_eq!(retry(&office, &session, id).await.status, 200);
+    }
+    let mut came: Vec<_> =
+        office.sim.inbox(CUSTOMER, 2, PATIENCE).await.unwrap().into_iter().map(|item| item.id).collect();
+    came.sort();
+    let mut expected = vec![second, third];
+    expected.sort();
+    assert_eq!(came, expected);
+    office.assert_no_violations();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cancelled_message_leaves_no_file() {
+    let (office, session) = Office::paired().await;
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    let tomorrow = (now.as_secs() + 24 * 3600) * 1000;
+    let data = base64::engine::general_purpose::STANDARD.encode(png());
+    let body = json!({"to": CUSTOMER, "media": {"data": data}, "send_at_ms": tomorrow});
+    let path = format!("/api/v1/sessions/{}/messages", session.id());
+    let answer = office.call("POST", &path, Some(body)).await;
+    let id = answer.json()["message"]["id"].as_str().unwrap_or_else(|| panic!("{answer:?}")).to_owned();
+    let folder = office.folder.path().join("media");
+    assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 1);
+    let message = office.gateway.outbox().find(&id).unwrap().unwrap();
+    office.gateway.outbox().cancel(message.seq).await.unwrap();
+    assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 0);
+    assert_eq!(retry(&office, &session, &id).await.status, 409);
 }

@@ -8,7 +8,7 @@ mod process;
 mod support;
 
 use std::cell::Cell;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
@@ -16,7 +16,6 @@ use kurir::api::keys::DEFAULT_ACCOUNT;
 use kurir::gateway::Gateway;
 use kurir::outbox::Progress;
 use kurir::panel::run::Parts;
-use kurir::panel::watch::Addresses;
 use kurir::session::{Session, Status};
 use kurir_board::memory::{self, Fingers, MemoryLed};
 use kurir_board::virtual_ssd1306::{Glass, VirtualSsd1306};
@@ -43,8 +42,8 @@ struct Hands {
 }
 
 /// The same on whatever machine this runs.
-fn addresses() -> Addresses {
-    Addresses::Fixed(vec!["192.168.1.20".parse().unwrap()])
+fn addresses() -> Vec<IpAddr> {
+    vec!["192.168.1.20".parse().unwrap()]
 }
 
 /// A panel without the hardware.
@@ -207,7 +206,7 @@ async fn a_person_with_two_buttons_and_a_phone_pairs_unlinks_and_erases() {
     drop(session);
     let Office { sim, gateway, config, folder, .. } = office;
     let shown = gateway.shown();
-    gateway.erase().await.unwrap();
+    gateway.erase(&kurir::store::erase::Progress::default()).await.unwrap();
     assert_eq!(sim.linked(OFFICE).unwrap(), [0_u16; 0], "the phone no longer lists the device");
     assert_eq!((shown.borrow().screen, shown.borrow().pattern.name()), ("erasing", "erasing"));
     assert_eq!(hands.glass.picture(), *shown.borrow().frame, "the screen says so to the end");
@@ -352,17 +351,7 @@ async fn a_board_that_is_not_there_is_one_line_and_the_gateway_runs() {
     let sim = Sim::start(SimConfig::default()).await.unwrap();
     let folder = tempfile::tempdir().unwrap();
     let profile = folder.path().join("board.toml");
-    let text = r#"
-name = "mine"
-title = "A board whose parts are not there"
-[display]
-controller = "ssd1306"
-size = [128, 64]
-i2c = { device = "/nonexistent/i2c-7", address = 0x3c }
-enable = "dtparam=i2c_arm=on"
-[buttons.reset]
-line = "NO-SUCH-LINE"
-"#;
+    let text = include_str!("fixtures/nowhere.toml");
     std::fs::write(&profile, text).unwrap();
     let profile = profile.display().to_string();
     for (board, says) in [

@@ -12,10 +12,12 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use kurir::notify::ServiceManager;
+use kurir::store::erase::Progress;
 use kurir::watchdog::Watchdog;
 use process::{KEY, Process, kurir, run};
 use support::{Office, PATIENCE, request};
 use tokio::net::UnixDatagram;
+use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
 use whatsapp_sim::{Sim, SimConfig};
 
@@ -210,4 +212,49 @@ async fn deleting_a_session_or_losing_the_network_does_not_end_the_feeding() {
     support::wait_for(&session, |s| s.status != kurir::session::Status::Connected).await;
     watched.heard.next_with("WATCHDOG=1").await;
     watched.end().await;
+}
+
+#[tokio::test]
+async fn an_erasure_feeds_while_it_goes_on_and_starves_when_it_hangs() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("notify");
+    let heard = Heard::at(&path);
+    let manager = manager(&path);
+    let progress = Progress::default();
+    let (end, work) = oneshot::channel::<()>();
+    let steps = progress.watch();
+    let watching =
+        tokio::spawn(
+            async move { Watchdog::while_it_goes_on(&manager, "Erasing everything", steps, work).await },
+        );
+    heard.next_with("WATCHDOG=1").await;
+    for _ in 0..3 {
+        progress.step();
+        let fed = heard.next_with("WATCHDOG=1").await;
+        assert!(fed.contains("STATUS=Erasing everything"), "{fed:?}");
+    }
+    let hung = heard.within(PERIOD * 2).await;
+    assert_eq!(feeds(&hung), 0, "{hung:?}");
+    progress.step();
+    heard.next_with("WATCHDOG=1").await;
+    end.send(()).unwrap();
+    watching.await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_program_feeds_while_it_erases_and_is_ready_again() {
+    let sim = Sim::start(SimConfig::default()).await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("notify");
+    let heard = Heard::at(&path);
+    let data = folder.path().join("data");
+    // Nobody but the erasure feeds within such a period.
+    let environment = [("NOTIFY_SOCKET", path.to_str().unwrap()), ("WATCHDOG_USEC", "600000000")];
+    let process = Process::serve(&data, &sim, &environment).await;
+    heard.next_with("READY=1").await;
+    assert!(run(&mut kurir(&data, &["erase", "--yes"])).await.status.success());
+    let fed = heard.next_with("STATUS=Erasing everything").await;
+    assert!(fed.starts_with("WATCHDOG=1"), "{fed:?}");
+    heard.next_with("READY=1").await;
+    process.stop().await;
 }

@@ -6,6 +6,8 @@ mod support;
 
 #[path = "support/receiver.rs"]
 mod receiver;
+#[path = "support/votes.rs"]
+mod votes;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,6 +18,7 @@ use axum::response::IntoResponse;
 use receiver::{Receiver, hook, near, ok};
 use serde_json::{Value, json};
 use support::{CUSTOMER, OFFICE, Office, PATIENCE};
+use votes::key;
 use waproto::buffa::MessageField;
 use waproto::whatsapp as wa;
 use whatsapp_sim::{GroupChange, lid_of};
@@ -80,10 +83,6 @@ async fn a_phones_change_of_a_group_reaches_a_receiver_with_everybodys_names() {
     office.assert_no_violations();
 }
 
-fn key(id: &str) -> MessageField<wa::MessageKey> {
-    MessageField::some(wa::MessageKey { id: Some(id.into()), ..Default::default() })
-}
-
 /// Sends a poll from the gateway, and a vote in it from the customer's phone.
 async fn vote(office: &Office, choice: &str) -> String {
     let body = json!({"api_key": office.key, "sender": OFFICE, "number": CUSTOMER, "name": "Jam berapa?",
@@ -92,20 +91,8 @@ async fn vote(office: &Office, choice: &str) -> String {
     let poll_id = office.sim.inbox(CUSTOMER, 1, PATIENCE).await.unwrap()[0].id.clone();
     let sent = office.gateway.outbox().find(&poll_id).unwrap().unwrap();
     let kurir::outbox::Content::Poll { secret, .. } = sent.content else { panic!("{sent:?}") };
-    let (creator, voter) = (format!("{OFFICE}@s.whatsapp.net"), format!("{CUSTOMER}@s.whatsapp.net"));
-    let chosen = [wacore::poll::compute_option_hash(choice).to_vec()];
     let secret = hex::decode(secret).unwrap();
-    let (payload, iv) =
-        wacore::poll::encrypt_poll_vote_with_secret(&chosen, &secret, &poll_id, &creator, &voter).unwrap();
-    let vote = wa::message::PollUpdateMessage {
-        poll_creation_message_key: key(&poll_id),
-        vote: MessageField::some(wa::message::PollEncValue {
-            enc_payload: Some(payload),
-            enc_iv: Some(iv.to_vec()),
-        }),
-        ..Default::default()
-    };
-    let vote = wa::Message { poll_update_message: MessageField::some(vote), ..Default::default() };
+    let vote = votes::vote(&poll_id, &secret, OFFICE, CUSTOMER, choice);
     office.sim.send(CUSTOMER, OFFICE, &vote).await.unwrap();
     poll_id
 }

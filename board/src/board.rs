@@ -274,19 +274,7 @@ where
 mod tests {
     use super::*;
 
-    const NOWHERE: &str = r#"
-name = "nowhere"
-title = "A board whose parts do not exist"
-[display]
-controller = "ssd1306"
-size = [128, 64]
-i2c = { device = "/nonexistent/i2c-7", address = 0x3c }
-enable = "dtparam=i2c_arm=on"
-[buttons.reset]
-line = "NO-SUCH-LINE"
-[led]
-kernel = "no-such-led"
-"#;
+    const NOWHERE: &str = include_str!("../../tests/fixtures/nowhere.toml");
 
     #[tokio::test]
     async fn each_missing_part_is_said_with_its_place_and_fix_and_nothing_else_stops() {

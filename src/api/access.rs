@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::time::Instant;
 
 use axum::extract::Request;
-use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::middleware::Next;
 use axum::response::Response;
 
@@ -107,6 +107,17 @@ pub(super) enum NoSession {
     /// The account has several.
     #[error("This key's account has several devices; use a device token, or name the device")]
     Several,
+}
+
+impl NoSession {
+    /// The status that fits.
+    pub(super) fn status(&self) -> StatusCode {
+        match self {
+            NoSession::Foreign => StatusCode::FORBIDDEN,
+            NoSession::Unknown => StatusCode::NOT_FOUND,
+            NoSession::None | NoSession::Several => StatusCode::BAD_REQUEST,
+        }
+    }
 }
 
 impl Shared {

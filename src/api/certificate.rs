@@ -38,13 +38,17 @@ fn answer(info: &CertificateInfo) -> Response {
 
 impl From<CertificateError> for Failure {
     fn from(e: CertificateError) -> Failure {
-        let message = e.to_string();
         match e {
-            CertificateError::File { .. } | CertificateError::Make { .. } => {
-                log::error!("{message}");
+            CertificateError::File { .. } => {
+                log::error!("{e}");
+                let message = "The certificate could not be kept on the gateway's disk; its log says why";
                 Failure::new(StatusCode::INTERNAL_SERVER_ERROR, message)
             }
-            _ => Failure::bad(format!("The certificate is refused: {message}")),
+            CertificateError::Make { .. } => {
+                log::error!("{e}");
+                Failure::new(StatusCode::INTERNAL_SERVER_ERROR, e.to_string())
+            }
+            _ => Failure::bad(format!("The certificate is refused: {e}")),
         }
     }
 }

@@ -264,7 +264,8 @@ async fn media(
         ReceivedError::Failed(_) => Failure::new(StatusCode::BAD_GATEWAY, e.to_string()),
         ReceivedError::Disk { .. } => {
             log::error!("{e}");
-            Failure::new(StatusCode::INSUFFICIENT_STORAGE, e.to_string())
+            let message = "The gateway's disk did not take the file; free some space on it and try again";
+            Failure::new(StatusCode::INSUFFICIENT_STORAGE, message)
         }
     })?;
     let file = tokio::fs::File::from_std(file);

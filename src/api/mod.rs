@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{ConnectInfo, Request, State};
-use axum::http::header::ALLOW;
+use axum::http::header::{ALLOW, RETRY_AFTER};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::watch;
 use utoipa_axum::routes;
 
@@ -147,6 +147,15 @@ pub fn router(api: Api) -> Router {
         .layer(axum::middleware::from_fn_with_state(Arc::clone(&api), request_log::log))
         .layer(axum::middleware::from_fn_with_state(Arc::clone(&api), metrics::count))
         .with_state(api)
+}
+
+/// An answer in JSON. `retry_after`: seconds after which another try may succeed.
+fn answer(status: StatusCode, body: Value, retry_after: Option<u64>) -> Response {
+    let mut response = (status, axum::Json(body)).into_response();
+    if let Some(seconds) = retry_after {
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    response
 }
 
 /// An error that belongs to no dialect, with the fields that the clients of each look for. It repeats nothing of the

@@ -17,6 +17,8 @@ use crate::store::StoreError;
 
 /// Seconds after which a full queue is worth another try.
 const QUEUE_PAUSE: u64 = 60;
+/// What people are told when the disk takes no more.
+const DISK_FULL: &str = "The gateway's disk is full; free some space on it and try again";
 /// Longest text that WhatsApp takes, in characters.
 pub(super) const MAX_TEXT: usize = 65_536;
 /// Longest caption.
@@ -50,19 +52,17 @@ pub(super) enum SendError {
 
 impl SendError {
     pub(super) fn status(&self) -> StatusCode {
+        if let Some(e) = self.spool() {
+            return spool_status(e);
+        }
         match self {
             SendError::NotPaired
             | SendError::Field { .. }
             | SendError::Unregistered { .. }
             | SendError::Kind(_) => StatusCode::BAD_REQUEST,
-            SendError::Fetch(FetchError::Spool(e)) => spool_status(e),
             SendError::Fetch(e) if e.is_remote() => StatusCode::BAD_GATEWAY,
             SendError::Fetch(e) if e.is_local() => StatusCode::SERVICE_UNAVAILABLE,
             SendError::Fetch(_) => StatusCode::BAD_REQUEST,
-            SendError::Spool(e)
-            | SendError::Accept(AcceptError::Spool(e) | AcceptError::Voice(VoiceError::Spool(e))) => {
-                spool_status(e)
-            }
             SendError::Accept(AcceptError::Voice(e)) if e.is_client() => StatusCode::BAD_REQUEST,
             SendError::Accept(AcceptError::Voice(_)) => StatusCode::SERVICE_UNAVAILABLE,
             SendError::Accept(AcceptError::QueueFull { .. } | AcceptError::Strangers { .. }) => {
@@ -70,7 +70,27 @@ impl SendError {
             }
             SendError::Accept(AcceptError::Deleted) => StatusCode::NOT_FOUND,
             SendError::Accept(AcceptError::Store(e)) => store_status(e),
-            SendError::Accept(AcceptError::NoFile) => StatusCode::INTERNAL_SERVER_ERROR,
+            SendError::Spool(_) | SendError::Accept(AcceptError::NoFile | AcceptError::Spool(_)) => {
+                StatusCode::INTERNAL_SERVER_ERROR
+            }
+        }
+    }
+
+    /// What the file's keeping failed of, if it did.
+    fn spool(&self) -> Option<&SpoolError> {
+        match self {
+            SendError::Spool(e)
+            | SendError::Fetch(FetchError::Spool(e))
+            | SendError::Accept(AcceptError::Spool(e) | AcceptError::Voice(VoiceError::Spool(e))) => Some(e),
+            _ => None,
+        }
+    }
+
+    /// What the caller is told. Not where the box keeps things: that is for the log alone.
+    pub(super) fn told(&self) -> String {
+        match self {
+            SendError::Accept(AcceptError::Store(e)) => store_message(e).to_owned(),
+            e => e.spool().map_or_else(|| e.to_string(), spool_message),
         }
     }
 
@@ -93,8 +113,29 @@ impl SendError {
     }
 }
 
+/// What the caller is told of a file that could not be kept, and its status. The log gets the rest.
+pub(super) fn spool_failed(error: &SpoolError) -> (StatusCode, String) {
+    let status = spool_status(error);
+    if status.is_server_error() {
+        log::error!("a file was not kept: {error}");
+    }
+    (status, spool_message(error))
+}
+
+/// What people are told of a file that could not be kept.
+fn spool_message(error: &SpoolError) -> String {
+    match error {
+        SpoolError::Disk { source, .. } if is_full(source) => DISK_FULL.to_owned(),
+        // The kind alone, because the system's text may name a file.
+        SpoolError::Disk { source, .. } => {
+            format!("the gateway's disk did not take the file ({}); its log says more", source.kind())
+        }
+        e => e.to_string(),
+    }
+}
+
 /// The status that fits a file that could not be kept.
-pub(super) fn spool_status(error: &SpoolError) -> StatusCode {
+fn spool_status(error: &SpoolError) -> StatusCode {
     match error {
         SpoolError::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
         SpoolError::Full { .. } => StatusCode::INSUFFICIENT_STORAGE,
@@ -123,7 +164,7 @@ pub(super) fn store_status(error: &StoreError) -> StatusCode {
 /// What people are told of a store that failed.
 pub(super) fn store_message(error: &StoreError) -> &'static str {
     match error {
-        StoreError::Full { .. } => "The gateway's disk is full; free some space on it and try again",
+        StoreError::Full { .. } => DISK_FULL,
         _ => "Internal Server Error",
     }
 }

@@ -8,8 +8,7 @@ use axum::Json;
 use axum::extract::multipart::{MultipartError, MultipartRejection};
 use axum::extract::rejection::PathRejection;
 use axum::extract::{DefaultBodyLimit, Path, Request, State};
-use axum::http::header::RETRY_AFTER;
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -28,7 +27,7 @@ use super::openapi::{Routes, Sending};
 use super::params::{self, ParamError, Params};
 use super::parts::Parts;
 use super::request_log::{note_field, note_file};
-use super::send::{MAX_CAPTION, SendError, check_text, spool_status, store_status};
+use super::send::{MAX_CAPTION, SendError, check_text, spool_failed, store_message, store_status};
 use super::serve::Cut;
 use super::{Api, Shared, header_key, peer, phone, qr};
 use crate::media::{self, Fetched, MAX_MEDIA};
@@ -87,11 +86,7 @@ impl IntoResponse for Failure {
         if let Some(object) = body.as_object_mut() {
             object.extend(self.extra);
         }
-        let mut response = (self.status, Json(body)).into_response();
-        if let Some(seconds) = self.retry_after {
-            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
-        }
-        response
+        super::answer(self.status, body, self.retry_after)
     }
 }
 
@@ -108,7 +103,7 @@ impl From<RegistryError> for Failure {
             RegistryError::TooMany => Failure::new(StatusCode::CONFLICT, error.to_string()),
             RegistryError::Store(e) => {
                 log::error!("a session could not be stored: {e}");
-                Failure::new(store_status(&e), e.to_string())
+                Failure::new(store_status(&e), store_message(&e))
             }
         }
     }
@@ -369,9 +364,7 @@ fn failed(session: &Session, error: SendError) -> Failure {
                 ..Failure::bad_request("The phone number is not registered on WhatsApp.")
             }
         }
-        error => {
-            Failure { retry_after: error.retry_after(), ..Failure::new(error.status(), error.to_string()) }
-        }
+        error => Failure { retry_after: error.retry_after(), ..Failure::new(error.status(), error.told()) },
     }
 }
 
@@ -453,7 +446,10 @@ async fn read_upload(
                 let taken = api.spool.from_stream(stream, filename, MAX_MEDIA).await;
                 file = Some(taken.map_err(|e| match cut {
                     Some(Cut::Slow) => ParamError::Slow.into(),
-                    _ => Failure::new(spool_status(&e), format!("media: {e}")),
+                    _ => {
+                        let (status, reason) = spool_failed(&e);
+                        Failure::new(status, format!("media: {reason}"))
+                    }
                 })?);
                 if let Some(file) = &file {
                     note_file("media", &file.filename, file.size);

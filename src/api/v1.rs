@@ -10,8 +10,7 @@ mod settings;
 use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request};
-use axum::http::header::RETRY_AFTER;
-use axum::http::{HeaderValue, StatusCode};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
 
@@ -21,7 +20,7 @@ use super::openapi::Routes;
 use super::openapi::v1::DIALECT;
 use super::params::{self, MAX_BODY, ParamError};
 use super::request_log;
-use super::send::SendError;
+use super::send::{SendError, store_message, store_status};
 use super::{Shared, peer};
 use crate::session::groups::GroupsError;
 use crate::session::{ChatError, Session};
@@ -68,11 +67,7 @@ impl IntoResponse for Failure {
     fn into_response(self) -> Response {
         let error = self.status.canonical_reason().unwrap_or("Error");
         let body = json!({"success": false, "error": error, "message": self.message});
-        let mut response = (self.status, Json(body)).into_response();
-        if let Some(seconds) = self.retry_after {
-            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
-        }
-        response
+        super::answer(self.status, body, self.retry_after)
     }
 }
 
@@ -85,11 +80,7 @@ impl From<ParamError> for Failure {
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Failure {
         log::error!("{error}");
-        let status = match error {
-            StoreError::Full { .. } => StatusCode::INSUFFICIENT_STORAGE,
-            _ => StatusCode::INTERNAL_SERVER_ERROR,
-        };
-        Failure::new(status, error.to_string())
+        Failure::new(store_status(&error), store_message(&error))
     }
 }
 
@@ -98,7 +89,7 @@ impl From<SendError> for Failure {
         if error.status().is_server_error() && error.status() != StatusCode::BAD_GATEWAY {
             log::error!("a message was not accepted: {error}");
         }
-        Failure { retry_after: error.retry_after(), ..Failure::new(error.status(), error.to_string()) }
+        Failure { retry_after: error.retry_after(), ..Failure::new(error.status(), error.told()) }
     }
 }
 

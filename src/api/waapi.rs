@@ -8,8 +8,7 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
-use axum::http::header::RETRY_AFTER;
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 use utoipa_axum::routes;
@@ -46,11 +45,7 @@ impl Failure {
 
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
-        let mut response = (self.status, Json(json!({"error": self.error}))).into_response();
-        if let Some(seconds) = self.retry_after {
-            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
-        }
-        response
+        super::answer(self.status, json!({"error": self.error}), self.retry_after)
     }
 }
 
@@ -69,12 +64,7 @@ impl From<StoreError> for Failure {
 
 impl From<NoSession> for Failure {
     fn from(error: NoSession) -> Failure {
-        let status = match error {
-            NoSession::Foreign => StatusCode::FORBIDDEN,
-            NoSession::Unknown => StatusCode::NOT_FOUND,
-            NoSession::None | NoSession::Several => StatusCode::BAD_REQUEST,
-        };
-        Failure::new(status, error.to_string())
+        Failure::new(error.status(), error.to_string())
     }
 }
 
@@ -98,9 +88,9 @@ fn failed(session: &Session, error: SendError) -> Failure {
     match error {
         SendError::NotPaired => not_connected(),
         error if error.status().is_client_error() => {
-            Failure { retry_after: error.retry_after(), ..Failure::new(error.status(), error.to_string()) }
+            Failure { retry_after: error.retry_after(), ..Failure::new(error.status(), error.told()) }
         }
-        error => Failure::new(error.status(), format!("Failed to send message: {error}")),
+        error => Failure::new(error.status(), format!("Failed to send message: {}", error.told())),
     }
 }
 

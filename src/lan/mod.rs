@@ -4,6 +4,6 @@ mod address;
 mod mdns;
 mod name;
 
-pub use address::{Addresses, current};
+pub use address::Addresses;
 pub use mdns::{Announcement, Mdns};
 pub use name::{host_name, is_label};

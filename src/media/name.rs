@@ -1,5 +1,9 @@
 //! File names: what the recipient sees on a document.
 
+use std::borrow::Cow;
+
+use percent_encoding::percent_decode_str;
+
 /// The longest name kept, in bytes; file systems take 255.
 const MAX_NAME: usize = 200;
 
@@ -116,23 +120,8 @@ fn unquote(value: &str) -> String {
 }
 
 /// Decodes `%xx`; what is not such a sequence stays, and bytes that are no UTF-8 become U+FFFD.
-pub(super) fn percent_decode(text: &str) -> String {
-    let bytes = text.as_bytes();
-    let mut decoded = Vec::with_capacity(bytes.len());
-    let mut at = 0;
-    while let Some(&byte) = bytes.get(at) {
-        let hex = |at: usize| bytes.get(at).and_then(|b| char::from(*b).to_digit(16));
-        if byte == b'%'
-            && let (Some(high), Some(low)) = (hex(at + 1), hex(at + 2))
-        {
-            decoded.push((high << 4 | low) as u8);
-            at += 3;
-        } else {
-            decoded.push(byte);
-            at += 1;
-        }
-    }
-    String::from_utf8_lossy(&decoded).into_owned()
+pub(super) fn percent_decode(text: &str) -> Cow<'_, str> {
+    percent_decode_str(text).decode_utf8_lossy()
 }
 
 #[cfg(test)]

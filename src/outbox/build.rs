@@ -27,7 +27,8 @@ use crate::store::account::OwnSecrets;
 #[derive(Debug, thiserror::Error)]
 pub(super) enum BuildError {
     /// The kept file is gone or unreadable: trying again does not help.
-    #[error("the file of this message cannot be read any more: {0}")]
+    // The kind alone: callers see this, and the system's text may name the box's folders.
+    #[error("the file of this message cannot be read any more: {}", .0.kind())]
     File(std::io::Error),
     /// The stored content is not what WhatsApp takes: trying again does not help.
     #[error("the message cannot be built: {0}")]

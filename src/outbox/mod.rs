@@ -9,10 +9,12 @@ mod accept;
 mod attempt;
 mod build;
 mod content;
+mod files;
 mod message_id;
 mod orders;
 mod pump;
 mod record;
+mod run;
 pub mod schedule;
 mod settings;
 mod strangers;
@@ -23,15 +25,11 @@ use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
-use redb::ReadableTable;
-use tokio::sync::{Notify, mpsc};
-use tokio::task::JoinHandle;
+use tokio::sync::Notify;
 
-use crate::clock::now_ms;
 use crate::config::Config;
 use crate::media::{Previews, Spool};
-use crate::session::{self, ReceiptEvent, ReceiptKind, Registry};
-use crate::store::{Store, StoreError, json};
+use crate::store::{Store, StoreError};
 
 pub use accept::{AcceptError, Accepted, Batch, Body, Draft, Options};
 pub use content::{Content, Context, Target, vcard};
@@ -42,13 +40,6 @@ use schedule::Pace;
 pub use settings::{Allow, SessionSettings};
 pub use strangers::{Acquaintance, StrangerSettings};
 use upload::Uploads;
-
-/// Receipts taken into one write.
-const RECEIPT_BATCH: usize = 256;
-/// Old messages removed in one write.
-const PRUNE_BATCH: usize = 500;
-/// How often old messages are looked for.
-const PRUNE_EVERY: Duration = Duration::from_secs(6 * 3600);
 
 /// Limits and pacing.
 #[derive(Clone, Copy, Debug)]
@@ -166,6 +157,8 @@ struct Shared {
     /// Files that a receipt made unneeded before the send's own end was recorded, which removes them. What a crash
     /// leaves is found by the next start.
     freed: Mutex<HashSet<String>>,
+    /// Held while it is decided what becomes of a file: a message that is tried again must not lose it at that moment.
+    files: tokio::sync::Mutex<()>,
     // Held for map operations only.
     lanes: Mutex<HashMap<u32, Arc<Lane>>>,
     /// Whether a chat ever wrote to us, as far as whoever sets this knows.
@@ -233,7 +226,7 @@ impl Outbox {
         // Filled anew where the store asks for a second reading.
         let mut lanes: HashMap<u32, Arc<Lane>> = HashMap::new();
         let mut needed = HashSet::new();
-        let (message_ids, own) = store.read(|txn| {
+        let (message_ids, own, spare) = store.read(|txn| {
             lanes.clear();
             let messages = txn.open_table(record::MESSAGES)?;
             for seq in record::unfinished(txn, None)? {
@@ -241,9 +234,11 @@ impl Outbox {
                 lanes.entry(message.session_no).or_default().depth.fetch_add(1, Ordering::Relaxed);
                 needed.extend(message.file_id().map(str::to_owned));
             }
-            Ok((record::message_ids(txn)?, settings::load(txn)?))
+            let spare = record::spare_files(&txn.open_table(record::FILES)?)?;
+            Ok((record::message_ids(txn)?, settings::load(txn)?, spare))
         })?;
-        match spool.sweep(|id| needed.contains(id)) {
+        spool.adopt_spare(spare.iter().filter(|id| !needed.contains(*id)));
+        match spool.sweep(|id| needed.contains(id) || spare.iter().any(|spare| spare == id)) {
             Ok(0) => {}
             Ok(count) => log::info!("removed {count} files that no message needs any more"),
             Err(e) => log::warn!("cannot look for files that no message needs: {e}"),
@@ -257,6 +252,7 @@ impl Outbox {
                 counts: Counts::default(),
                 uploads: Uploads::default(),
                 freed: Mutex::default(),
+                files: tokio::sync::Mutex::default(),
                 lanes: Mutex::new(lanes),
                 acquaintance: OnceLock::new(),
                 previews: OnceLock::new(),
@@ -346,168 +342,4 @@ impl Outbox {
             }
         }
     }
-
-    /// Runs a pump for every session, takes receipts, and forgets old messages. Ends when `receipts` closes.
-    pub async fn run(self, registry: Registry, mut receipts: mpsc::Receiver<ReceiptEvent>) {
-        let mut pumps: HashMap<u32, JoinHandle<()>> = HashMap::new();
-        let mut changes = registry.changes();
-        let mut prune = tokio::time::interval(PRUNE_EVERY);
-        let mut batch = Vec::with_capacity(RECEIPT_BATCH);
-        // Sessions that have messages and may be gone: deleted just now, or before a crash that came too soon.
-        let mut leaving: HashSet<u32> =
-            self.shared.lanes.lock().unwrap_or_else(PoisonError::into_inner).keys().copied().collect();
-        loop {
-            changes.borrow_and_update();
-            let sessions = registry.list();
-            let here = |no: &u32| sessions.iter().any(|s| s.no() == *no);
-            for (no, pump) in pumps.extract_if(|no, _| !here(no)) {
-                pump.abort();
-                leaving.insert(no);
-            }
-            leaving.retain(|no| !here(no));
-            for no in leaving.iter().copied().collect::<Vec<_>>() {
-                if self.abandon(no).await {
-                    leaving.remove(&no);
-                }
-            }
-            for session in sessions {
-                pumps.entry(session.no()).or_insert_with(|| tokio::spawn(pump::run(self.clone(), session)));
-            }
-            tokio::select! {
-                changed = changes.changed() => if changed.is_err() { break },
-                taken = receipts.recv_many(&mut batch, RECEIPT_BATCH) => {
-                    if taken == 0 {
-                        break;
-                    }
-                    self.take_receipts(std::mem::take(&mut batch)).await;
-                }
-                _ = prune.tick() => self.prune().await,
-            }
-        }
-        for pump in pumps.into_values() {
-            pump.abort();
-        }
-    }
-
-    fn freed(&self) -> std::sync::MutexGuard<'_, HashSet<String>> {
-        self.shared.freed.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    async fn take_receipts(&self, batch: Vec<ReceiptEvent>) {
-        let this = self.clone();
-        let write = self.shared.store.write_soon(move |txn| {
-            for receipt in &batch {
-                for id in &receipt.message_ids {
-                    let Some(seq) = this.shared.message_ids.seq(id) else { continue };
-                    let settled = record::settle(txn, seq, |message| {
-                        if message.session_no == receipt.session_no && message.message_id == *id {
-                            apply_receipt(message, receipt);
-                        }
-                    })?;
-                    // A receipt that came before its message's ack was recorded, or whose ack a crash swallowed.
-                    if let Some(settled) = settled {
-                        if let Some(file) = settled.file {
-                            this.freed().insert(file);
-                        }
-                        this.lane(receipt.session_no).wake.notify_one();
-                    }
-                }
-            }
-            Ok(())
-        });
-        if let Err(e) = write.await {
-            log::warn!("receipts could not be recorded: {e}");
-        }
-    }
-
-    /// If the session was deleted, what it had waiting will never be sent. `false`: it was not, or not yet. At shutdown
-    /// sessions leave the registry as well, and what they have waiting is for the next start.
-    async fn abandon(&self, session_no: u32) -> bool {
-        let write = self.shared.store.write_if(move |txn| {
-            if session::is_stored(txn, session_no)? {
-                return Ok((None, false));
-            }
-            let mut files = Vec::new();
-            for seq in record::unfinished_in(txn, session_no)? {
-                let settled = record::settle(txn, seq, |message| {
-                    message.progress = Progress::Failed;
-                    message.error = Some("the session was deleted".into());
-                })?;
-                files.extend(settled.and_then(|settled| settled.file));
-            }
-            txn.open_table(record::SENT)?.remove(session_no)?;
-            settings::forget(txn, session_no)?;
-            Ok((Some(files), true))
-        });
-        match write.await {
-            Ok(Some(files)) => {
-                self.shared.lanes.lock().unwrap_or_else(PoisonError::into_inner).remove(&session_no);
-                self.shared.own.write().unwrap_or_else(PoisonError::into_inner).remove(&session_no);
-                for id in files {
-                    self.remove_file(&id).await;
-                }
-                true
-            }
-            Ok(None) => false,
-            Err(e) => {
-                log::error!("session {session_no}: its queue could not be closed: {e}");
-                false
-            }
-        }
-    }
-
-    /// Removes a kept file. One that stays is found by the next start.
-    async fn remove_file(&self, id: &str) {
-        self.shared.uploads.forget(id);
-        if let Err(e) = self.shared.spool.remove(id).await {
-            log::warn!("{e}");
-        }
-    }
-
-    /// Forgets finished messages that are older than the history.
-    async fn prune(&self) {
-        let history = i64::try_from(self.shared.settings.history.as_millis()).unwrap_or(i64::MAX);
-        let before = now_ms().saturating_sub(history);
-        loop {
-            let write = self.shared.store.write(move |txn| {
-                let mut old = Vec::new();
-                {
-                    let messages = txn.open_table(record::MESSAGES)?;
-                    let newest = messages.last()?.map_or(0, |(key, _)| key.value());
-                    for row in messages.range(..newest)? {
-                        let message: Message = json::decode("outbox", row?.1.value())?;
-                        if message.accepted_at_ms >= before || old.len() >= PRUNE_BATCH {
-                            break;
-                        }
-                        if message.progress != Progress::Pending {
-                            old.push(message);
-                        }
-                    }
-                }
-                for message in &old {
-                    record::remove(txn, message)?;
-                }
-                Ok(old.len())
-            });
-            match write.await {
-                Ok(removed) if removed == PRUNE_BATCH => {}
-                Ok(_) => return,
-                Err(e) => return log::warn!("old messages could not be removed: {e}"),
-            }
-        }
-    }
-}
-
-fn apply_receipt(message: &mut Message, receipt: &ReceiptEvent) {
-    let at = Some(receipt.at_ms);
-    message.sent_at_ms = message.sent_at_ms.or(at);
-    message.delivered_at_ms = message.delivered_at_ms.or(at);
-    let progress = match receipt.kind {
-        ReceiptKind::Delivered => Progress::Delivered,
-        ReceiptKind::Read | ReceiptKind::Played => {
-            message.read_at_ms = message.read_at_ms.or(at);
-            Progress::Read
-        }
-    };
-    message.progress = message.progress.max(progress);
 }

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use super::record::{self, Progress};
+use super::record::{self, Afterwards, Message, Progress};
 use super::{AcceptError, Order, Outbox};
 use crate::clock::now_ms;
 use crate::store::StoreError;
@@ -32,7 +32,16 @@ pub enum Retried {
     Unknown,
     /// It was sent.
     Finished(Progress),
-    /// Its file was removed when it failed.
+    /// Its file is no longer kept.
+    FileGone,
+}
+
+/// What the store made of the wish to try again.
+enum Again {
+    Queued(Box<Message>),
+    /// Somebody was quicker.
+    NotFailed,
+    Unknown,
     FileGone,
 }
 
@@ -51,7 +60,7 @@ impl Outbox {
             .shared
             .store
             .write(move |txn| {
-                record::settle(txn, seq, |message| {
+                record::settle(txn, seq, Afterwards::Drop, |message| {
                     if message.progress == Progress::Pending {
                         message.progress = Progress::Failed;
                         message.error = Some(CANCELLED.into());
@@ -66,7 +75,7 @@ impl Outbox {
         match written? {
             Some(settled) => {
                 if let Some(file) = settled.file {
-                    self.remove_file(&file).await;
+                    self.let_go(&file).await;
                 }
                 Ok(Cancelled::Done)
             }
@@ -79,7 +88,7 @@ impl Outbox {
     }
 
     /// Puts a failed message back into the queue, under the same WhatsApp id; one that waits for its next attempt is
-    /// tried at once.
+    /// tried at once. The file of a failed message is kept for three days, unless newer files need its room.
     pub async fn retry(&self, seq: u64) -> Result<Retried, AcceptError> {
         let Some(message) = self.find_seq(seq)? else { return Ok(Retried::Unknown) };
         let lane = self.lane(message.session_no);
@@ -91,42 +100,70 @@ impl Outbox {
             Progress::Failed => {}
             progress => return Ok(Retried::Finished(progress)),
         }
-        if message.file_id().is_some() {
-            return Ok(Retried::FileGone);
-        }
+        let file = message.file_id().map(str::to_owned);
         let limit = self.shared.settings.queue_limit;
         if lane.depth.fetch_add(1, Ordering::Relaxed) >= limit {
             lane.depth.fetch_sub(1, Ordering::Relaxed);
             return Err(AcceptError::QueueFull { limit });
         }
+        let again = self.requeue(seq, file.as_deref()).await;
+        match again {
+            Ok(Again::Queued(message)) => {
+                lane.order(Order::Requeued(message));
+                return Ok(Retried::Done);
+            }
+            _ => lane.depth.fetch_sub(1, Ordering::Relaxed),
+        };
+        Ok(match again? {
+            // It is in the queue by now.
+            Again::Queued(_) | Again::NotFailed => Retried::Done,
+            Again::Unknown => Retried::Unknown,
+            Again::FileGone => Retried::FileGone,
+        })
+    }
+
+    /// Makes a failed message a waiting one.
+    async fn requeue(&self, seq: u64, file: Option<&str>) -> Result<Again, StoreError> {
+        let claimed = match file {
+            Some(file) => match self.reclaim(file).await {
+                Some(claimed) => Some((file.to_owned(), claimed)),
+                None => return Ok(Again::FileGone),
+            },
+            None => None,
+        };
         let now = now_ms();
+        let wanted = file.map(str::to_owned);
         let written = self
             .shared
             .store
             .write(move |txn| {
-                record::update(txn, seq, |message| {
-                    if message.progress != Progress::Failed {
-                        return None;
-                    }
+                let found = record::get(&txn.open_table(record::MESSAGES)?, seq)?;
+                match found {
+                    None => return Ok(Again::Unknown),
+                    Some(message) if message.progress != Progress::Failed => return Ok(Again::NotFailed),
+                    Some(_) => {}
+                }
+                if let Some(file) = &wanted
+                    && !record::reuse_file(txn, file)?
+                {
+                    return Ok(Again::FileGone);
+                }
+                let message = record::update(txn, seq, |message| {
                     message.progress = Progress::Pending;
                     message.attempts = 0;
                     message.error = None;
                     message.not_before_ms = None;
                     message.retried_at_ms = Some(now);
-                    Some(message.clone())
-                })
+                    message.clone()
+                })?;
+                Ok(message.map_or(Again::Unknown, |message| Again::Queued(Box::new(message))))
             })
             .await;
-        match written {
-            Ok(Some(Some(message))) => {
-                lane.order(Order::Requeued(Box::new(message)));
-                Ok(Retried::Done)
-            }
-            other => {
-                lane.depth.fetch_sub(1, Ordering::Relaxed);
-                // Somebody was quicker, and the message is in the queue by now.
-                Ok(if other?.is_some() { Retried::Done } else { Retried::Unknown })
-            }
+        if let Some((file, claimed)) = claimed
+            && !matches!(written, Ok(Again::Queued(_)))
+        {
+            self.decide_on(&file, &claimed).await;
         }
+        written
     }
 }

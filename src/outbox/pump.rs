@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 
 use super::attempt::{Flight, Outcome, fly, time_left, too_late};
-use super::record::{self, Message, Progress, Queue};
+use super::record::{self, Afterwards, Message, Progress, Queue};
 use super::schedule::{Next, Schedule, retry_pause};
 use super::{Lane, Order, Outbox};
 use crate::clock::now_ms;
@@ -335,7 +335,8 @@ async fn finish(
 ) {
     let store = outbox.shared.store.clone();
     if message.is_none_or(|m| m.file_id().is_none()) {
-        let write = store.write_soon(move |txn| record::settle(txn, seq, &change).map(|_| ()));
+        let write =
+            store.write_soon(move |txn| record::settle(txn, seq, Afterwards::Keep, &change).map(|_| ()));
         if let Err(e) = write.await {
             log::warn!("message {seq}: its state could not be recorded: {e}");
         }
@@ -346,14 +347,14 @@ async fn finish(
     let (outbox, lane) = (outbox.clone(), Arc::clone(lane));
     // Not awaited by the pump: the next message need not wait for this one's bookkeeping.
     tokio::spawn(async move {
-        let settled = store.write(move |txn| record::settle(txn, seq, &change)).await;
+        let settled = store.write(move |txn| record::settle(txn, seq, Afterwards::Keep, &change)).await;
         lane.release(seq);
         match settled {
             Ok(settled) => {
                 // Writes are done in order: a receipt that settled the message first is on the disk by now.
                 let freed = file.filter(|file| outbox.freed().remove(file));
                 if let Some(file) = settled.and_then(|settled| settled.file).or(freed) {
-                    outbox.remove_file(&file).await;
+                    outbox.let_go(&file).await;
                 }
             }
             Err(e) => log::warn!("message {seq}: its state could not be recorded: {e}"),

@@ -1,5 +1,7 @@
 //! What is remembered of a message, and the tables that hold it.
 
+mod files;
+
 use redb::{ReadTransaction, ReadableTable, TableDefinition, WriteTransaction};
 use serde::{Deserialize, Serialize};
 
@@ -7,6 +9,7 @@ use super::content::{Content, Context};
 use super::message_id::MessageIds;
 use crate::store::tables::Table;
 use crate::store::{StoreError, json};
+pub(super) use files::{FILES, Users, release_file, reuse_file, share_file, spare_files, users};
 
 /// A table whose keys say everything.
 pub(super) type Queue = TableDefinition<'static, &'static [u8], &'static [u8]>;
@@ -27,9 +30,6 @@ pub(super) const PACED: Queue = TableDefinition::new("outbox_paced");
 /// Messages whose time has not come. Key: session number u32 BE, Unix milliseconds u64 BE, sequence number u64 BE.
 /// Value: empty.
 pub(super) const DUE: Queue = TableDefinition::new("outbox_due");
-/// Files that several messages send. Key: the file's id. Value: how many still need it, u32 LE.
-pub(super) const FILES: TableDefinition<'static, &'static str, &'static [u8]> =
-    TableDefinition::new("outbox_file");
 /// Messages by the caller's own id. Key: account, 0, reference. Value: [`Referred`] as JSON.
 pub(super) const REFERENCES: TableDefinition<'static, &'static str, &'static [u8]> =
     TableDefinition::new("outbox_reference");
@@ -204,25 +204,35 @@ fn lane_of(message: &Message) -> Queue {
 
 /// What became of a message that has just left [`Progress::Pending`].
 pub(super) struct Settled {
-    /// The file that no message needs any more; to be removed once this is on the disk.
+    /// The file that no message waits to send any more; to be let go once this is on the disk.
     pub(super) file: Option<String>,
+}
+
+/// What a message that fails does with its file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Afterwards {
+    /// Somebody may want to try again.
+    Keep,
+    /// Nobody will.
+    Drop,
 }
 
 /// Changes a stored message. `Some`: that ended its wait.
 pub(super) fn settle(
     txn: &WriteTransaction,
     seq: u64,
+    afterwards: Afterwards,
     change: impl FnOnce(&mut Message),
 ) -> Result<Option<Settled>, StoreError> {
     let ended = update(txn, seq, |message| {
         let before = message.progress;
         change(message);
         (before == Progress::Pending && message.progress != Progress::Pending)
-            .then(|| message.file_id().map(str::to_owned))
+            .then(|| (message.file_id().map(str::to_owned), message.progress == Progress::Failed))
     })?;
-    let Some(Some(file)) = ended else { return Ok(None) };
+    let Some(Some((file, failed))) = ended else { return Ok(None) };
     let file = match file {
-        Some(file) if release_file(txn, &file)? => Some(file),
+        Some(file) if release_file(txn, &file, failed && afterwards == Afterwards::Keep)? => Some(file),
         _ => None,
     };
     Ok(Some(Settled { file }))
@@ -423,24 +433,6 @@ pub(super) fn set_reference(
 ) -> Result<(), StoreError> {
     let value = json::encode("outbox_reference", referred)?;
     txn.open_table(REFERENCES)?.insert(reference.key().as_str(), value.as_slice())?;
-    Ok(())
-}
-
-/// One message needs this file no longer. Whether none does.
-pub(super) fn release_file(txn: &WriteTransaction, file: &str) -> Result<bool, StoreError> {
-    let mut table = txn.open_table(FILES)?;
-    let users = table.get(file)?.and_then(|row| row.value().try_into().ok()).map_or(1, u32::from_le_bytes);
-    if users > 1 {
-        table.insert(file, (users - 1).to_le_bytes().as_slice())?;
-        return Ok(false);
-    }
-    table.remove(file)?;
-    Ok(true)
-}
-
-/// How many messages will send this file.
-pub(super) fn share_file(txn: &WriteTransaction, file: &str, users: u32) -> Result<(), StoreError> {
-    txn.open_table(FILES)?.insert(file, users.to_le_bytes().as_slice())?;
     Ok(())
 }
 

@@ -60,7 +60,7 @@ impl Uploads {
         let file = message.file_id().unwrap_or(&message.id);
         let cell = self.cell(message.session_no, file, media, message.attempts >= DOUBTED);
         let path = spool.path(file).map_err(|_| BuildError::Content("its file has no proper name"))?;
-        let uploaded = cell.get_or_try_init(|| upload(client, spool, path, media)).await?;
+        let uploaded = cell.get_or_try_init(|| upload(client, spool, message, path, media)).await?;
         Ok(uploaded.clone())
     }
 
@@ -96,6 +96,7 @@ impl Uploads {
 async fn upload(
     client: &Client,
     spool: &Spool,
+    message: &Message,
     file: PathBuf,
     media: MediaKind,
 ) -> Result<Uploaded, BuildError> {
@@ -114,7 +115,10 @@ async fn upload(
     let (encrypted, info) = tokio::task::spawn_blocking(move || encrypt(&file, &scratch, media_type))
         .await
         .map_err(|e| BuildError::Upload(e.to_string()))?
-        .map_err(BuildError::File)?;
+        .map_err(|e| {
+            log::warn!("message {}: its file cannot be read: {e}", message.seq);
+            BuildError::File(e)
+        })?;
     let upload = client
         .upload_stream(encrypted, info, media_type)
         .await

@@ -8,6 +8,7 @@ mod display;
 mod orders;
 mod part;
 
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -26,7 +27,6 @@ use super::light::{Pattern, Signal};
 use super::machine::{Action, Input, Output, Panel};
 use super::screen::{Body, Screen};
 use super::view::View;
-use super::watch::Addresses;
 use crate::config::Config;
 
 /// What is drawn where there is no display, for the web page.
@@ -40,8 +40,8 @@ pub struct Parts {
     pub profile: Profile,
     /// Its parts.
     pub board: Board,
-    /// Where the addresses come from that the screen shows.
-    pub addresses: Addresses,
+    /// The addresses that the screen shows instead of the box's own: tests do not depend on where they run.
+    pub addresses: Option<Vec<IpAddr>>,
 }
 
 /// What a person sees now, for the API.
@@ -78,12 +78,12 @@ impl Parts {
                 (none(), empty())
             }
         };
-        Parts { profile, board, addresses: Addresses::Kernel }
+        Parts { profile, board, addresses: None }
     }
 
     /// These parts, which cannot be opened again: a test's.
-    pub fn of(board: Board, addresses: Addresses) -> Parts {
-        Parts { profile: none(), board, addresses }
+    pub fn of(board: Board, addresses: Vec<IpAddr>) -> Parts {
+        Parts { profile: none(), board, addresses: Some(addresses) }
     }
 
     /// Whether the panel has taken the terminal.

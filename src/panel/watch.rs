@@ -4,7 +4,7 @@
 //! |---|---|
 //! | sessions, their states and codes | each session's `watch`, and the registry's |
 //! | queue, last message, traffic | the store's commits, gathered for half a second |
-//! | addresses | the kernel's word (rtnetlink) |
+//! | addresses | their `watch` in `lan`, which the kernel wakes |
 //! | room on the disk | the same commits, at most twice a minute; others can fill it too: every five minutes |
 //! | the clock | the same five minutes; every ten seconds while it is not set |
 
@@ -21,12 +21,11 @@ use super::view::{
     Disk, Language, Network, SessionId, SessionState, SessionView, Stage, Trouble, Update, View,
 };
 use crate::inbox::{self, Inbox};
-use crate::network::{self, Changes};
 use crate::outbox::Outbox;
 use crate::session::{PairingCode, Reason, Registry, Session, Snapshot, Status};
 use crate::store::Store;
 
-/// Commits and network changes are gathered for this long.
+/// Commits are gathered for this long.
 const GATHER: Duration = Duration::from_millis(500);
 /// How often to look at what nobody tells of: the disk, when others fill it, and the local time's offset.
 const LOOK_EVERY: Duration = Duration::from_secs(300);
@@ -60,15 +59,6 @@ pub struct Facts {
     pub update: Option<Update>,
 }
 
-/// Where the addresses come from.
-#[derive(Clone, Debug)]
-pub enum Addresses {
-    /// The kernel.
-    Kernel,
-    /// These, for ever: tests do not depend on where they run.
-    Fixed(Vec<IpAddr>),
-}
-
 /// What is looked at.
 pub struct Sources {
     /// The sessions.
@@ -81,8 +71,8 @@ pub struct Sources {
     pub store: Store,
     /// What the other parts say.
     pub facts: watch::Receiver<Facts>,
-    /// Where the addresses come from.
-    pub addresses: Addresses,
+    /// The box's addresses.
+    pub addresses: watch::Receiver<Vec<IpAddr>>,
     /// The data folder, whose disk is looked at.
     pub data_dir: PathBuf,
     /// Where the HTTP API listens.
@@ -96,16 +86,14 @@ pub async fn run(sources: Sources, view: watch::Sender<View>) {
     let mut sessions_changed = sources.registry.changes();
     let mut commits = sources.store.commits();
     let mut facts = sources.facts.clone();
-    let mut changes = match sources.addresses {
-        Addresses::Kernel => Some(Changes::listen()),
-        Addresses::Fixed(_) => None,
-    };
+    let mut addresses = sources.addresses.clone();
     let mut collector = Collector::new(sources);
     let mut due = None;
     loop {
         sessions_changed.borrow_and_update();
         facts.borrow_and_update();
         commits.borrow_and_update();
+        addresses.borrow_and_update();
         let sessions = collector.sources.registry.list();
         let mut watches: Vec<_> = sessions.iter().map(Session::watch).collect();
         for watch in &mut watches {
@@ -131,12 +119,6 @@ pub async fn run(sources: Sources, view: watch::Sender<View>) {
                     None => std::future::pending().await,
                 }
             };
-            let network = async {
-                match &mut changes {
-                    Some(changes) => changes.changed().await,
-                    None => std::future::pending().await,
-                }
-            };
             let session = async {
                 if watches.is_empty() {
                     return std::future::pending().await;
@@ -159,10 +141,7 @@ pub async fn run(sources: Sources, view: watch::Sender<View>) {
                     Ok(()) => due = Some(Instant::now() + GATHER),
                     Err(_) => return,
                 },
-                () = network => {
-                    collector.addresses = None;
-                    due = due.or(Some(Instant::now() + GATHER));
-                }
+                Ok(()) = addresses.changed() => break,
                 () = gathered => {
                     due = None;
                     break;
@@ -187,8 +166,6 @@ struct Remembered {
 
 struct Collector {
     sources: Sources,
-    /// None: to be read.
-    addresses: Option<Vec<IpAddr>>,
     disk: Disk,
     disk_looked_at: Option<Instant>,
     sent: Option<u64>,
@@ -202,7 +179,6 @@ impl Collector {
         let newest = sources.inbox.newest().unwrap_or_default();
         let mut collector = Collector {
             sources,
-            addresses: None,
             disk: Disk::Fine,
             disk_looked_at: None,
             sent: None,
@@ -225,16 +201,13 @@ impl Collector {
         }
         self.sessions.retain(|no, _| sessions.iter().any(|session| session.no() == *no));
         self.look_at_disk();
-        let addresses = self.addresses.get_or_insert_with(|| match &self.sources.addresses {
-            Addresses::Kernel => network::addresses(),
-            Addresses::Fixed(addresses) => addresses.clone(),
-        });
+        let addresses = self.sources.addresses.borrow().clone();
         let facts = self.sources.facts.borrow().clone();
         let network = match addresses.as_slice() {
             [] => Network::Down,
-            addresses => Network::Up(addresses.to_vec()),
+            known => Network::Up(known.to_vec()),
         };
-        let web_url = facts.web_url.or_else(|| web_url(self.sources.listen, addresses));
+        let web_url = facts.web_url.or_else(|| web_url(self.sources.listen, &addresses));
         let mut views = Vec::with_capacity(sessions.len());
         for session in sessions {
             let remembered = self.sessions.entry(session.no()).or_default();

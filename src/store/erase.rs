@@ -13,6 +13,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
+use tokio::sync::watch;
 
 /// The file that says that everything beside it is to be erased.
 pub const MARKER: &str = "erasing";
@@ -49,6 +50,24 @@ pub struct Erasure {
     folder: PathBuf,
     // Its lock is held as long as this lives. None where there was no room for it.
     marker: Option<File>,
+    progress: Progress,
+}
+
+/// Counts up with everything that an erasure has done, so that others see whether it goes on. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct Progress(watch::Sender<u64>);
+
+impl Progress {
+    /// One more thing is done.
+    pub fn step(&self) {
+        self.0.send_modify(|steps| *steps += 1);
+    }
+
+    /// How many things are done, and each further one.
+    #[must_use]
+    pub fn watch(&self) -> watch::Receiver<u64> {
+        self.0.subscribe()
+    }
 }
 
 impl Erasure {
@@ -74,7 +93,13 @@ impl Erasure {
             }
             Err(source) => return Err(EraseError { path, source }),
         };
-        Ok(Erasure { folder: folder.to_owned(), marker })
+        Ok(Erasure { folder: folder.to_owned(), marker, progress: Progress::default() })
+    }
+
+    /// The same, counting there what it does.
+    #[must_use]
+    pub fn with_progress(self, progress: Progress) -> Erasure {
+        Erasure { progress, ..self }
     }
 
     /// Overwrites and removes `names`, files or folders in the data folder, in this order, and then the marker. It takes
@@ -85,7 +110,7 @@ impl Erasure {
     pub fn finish(self, names: &[&str]) -> Result<(), EraseError> {
         let mut failed = Ok(());
         for name in names {
-            failed = failed.and(remove(&self.folder.join(name), MOST_DEPTH));
+            failed = failed.and(remove(&self.folder.join(name), MOST_DEPTH, &self.progress));
         }
         failed?;
         let path = self.folder.join(MARKER);
@@ -127,7 +152,8 @@ fn resume_with(folder: &Path, marker: File, names: &[&str]) -> Result<bool, Eras
         return Ok(false);
     }
     log::warn!("everything in {} is being erased, as was asked for before the restart", folder.display());
-    Erasure { folder: folder.to_owned(), marker: Some(marker) }.finish(names)?;
+    let progress = Progress::default();
+    Erasure { folder: folder.to_owned(), marker: Some(marker), progress }.finish(names)?;
     Ok(true)
 }
 
@@ -140,7 +166,7 @@ fn sync_folder(folder: &Path) -> io::Result<()> {
 }
 
 /// Removes a file or folder of the data folder, whatever it holds.
-fn remove(path: &Path, depth: usize) -> Result<(), EraseError> {
+fn remove(path: &Path, depth: usize, progress: &Progress) -> Result<(), EraseError> {
     let found = match fs::symlink_metadata(path) {
         Ok(found) => found,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -149,7 +175,7 @@ fn remove(path: &Path, depth: usize) -> Result<(), EraseError> {
     if found.is_symlink() && depth == MOST_DEPTH {
         // Somebody moved the store or the media to another disk: what the link leads to is meant.
         if let Ok(target) = fs::canonicalize(path) {
-            remove(&target, depth - 1)?;
+            remove(&target, depth - 1, progress)?;
         }
     }
     if found.is_dir() {
@@ -160,17 +186,18 @@ fn remove(path: &Path, depth: usize) -> Result<(), EraseError> {
         let entries = fs::read_dir(path).map_err(EraseError::at(path))?;
         for entry in entries {
             let entry = entry.map_err(EraseError::at(path))?;
-            failed = failed.and(remove(&entry.path(), depth - 1));
+            failed = failed.and(remove(&entry.path(), depth - 1, progress));
         }
         failed?;
         return gone(fs::remove_dir(path)).map_err(EraseError::at(path));
     }
     if found.is_file()
-        && let Err(e) = overwrite(path, found.len())
+        && let Err(e) = overwrite(path, found.len(), progress)
     {
         // A copy-on-write file system without room cannot; removing it is what is left.
         log::warn!("{} is removed without being overwritten: {e}", path.display());
     }
+    progress.step();
     gone(fs::remove_file(path)).map_err(EraseError::at(path))
 }
 
@@ -182,7 +209,7 @@ fn gone(removed: io::Result<()>) -> io::Result<()> {
     }
 }
 
-fn overwrite(path: &Path, length: u64) -> io::Result<()> {
+fn overwrite(path: &Path, length: u64, progress: &Progress) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).open(path)?;
     let zeros = [0; CHUNK];
     let mut left = length;
@@ -190,6 +217,7 @@ fn overwrite(path: &Path, length: u64) -> io::Result<()> {
         let part = usize::try_from(left).unwrap_or(CHUNK).min(CHUNK);
         file.write_all(&zeros[..part])?;
         left -= part as u64;
+        progress.step();
     }
     file.sync_all()
 }
@@ -230,7 +258,10 @@ mod tests {
         let mut open = File::open(folder.path().join("kurir.redb")).unwrap();
         let erasure = Erasure::begin(folder.path()).unwrap();
         assert_eq!(names(folder.path()), ["erasing", "kurir.redb", "media", "somebody-elses"]);
-        erasure.finish(NAMES).unwrap();
+        let progress = Progress::default();
+        erasure.with_progress(progress.clone()).finish(NAMES).unwrap();
+        // Two files of two pieces each.
+        assert_eq!(*progress.watch().borrow(), 2 * (2 + 1));
         assert_eq!(names(folder.path()), ["somebody-elses"]);
         let mut left = Vec::new();
         open.read_to_end(&mut left).unwrap();

@@ -18,7 +18,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
-use crate::clock::now_ms;
+use crate::clock::{ClockState, now_ms};
 use crate::config::Config;
 use crate::ids;
 use crate::inbox::{Inbox, Kind};
@@ -198,6 +198,8 @@ pub struct Parts {
     pub fetch: FetchPolicy,
     /// Received media.
     pub received: Received,
+    /// Whether the clock can be right.
+    pub clock: watch::Receiver<ClockState>,
 }
 
 struct Shared {
@@ -208,6 +210,7 @@ struct Shared {
     spool: Spool,
     fetch: FetchPolicy,
     received: Received,
+    clock: watch::Receiver<ClockState>,
     links: Links,
     settings: WebhookSettings,
     // Held for map operations only.
@@ -227,7 +230,7 @@ impl Webhooks {
     /// # Errors
     /// The store cannot be read or written.
     pub async fn open(parts: Parts, settings: WebhookSettings) -> Result<Webhooks, StoreError> {
-        let Parts { store, inbox, outbox, registry, spool, fetch, received } = parts;
+        let Parts { store, inbox, outbox, registry, spool, fetch, received, clock } = parts;
         let key = record::link_key(&store).await?;
         let seconds = i64::try_from(settings.link_age.as_secs()).unwrap_or(i64::MAX / 4);
         let links = Links::new(key, settings.public_url.as_deref(), seconds);
@@ -241,6 +244,7 @@ impl Webhooks {
             spool,
             fetch,
             received,
+            clock,
             links,
             settings,
             hooks: RwLock::new(hooks),

@@ -139,6 +139,15 @@ impl Lane {
         self.rest_until = None;
     }
 
+    /// The clock was wrong when attempts failed, and is right from now on: what failed is tried at once, and its time
+    /// before it is given up begins anew.
+    pub fn clock_was_set(&mut self, now: i64) {
+        (self.failing_since, self.rest_until) = (None, None);
+        for parked in self.parked.values_mut() {
+            (parked.first_ms, parked.next_ms) = (now, now);
+        }
+    }
+
     /// What to do now.
     pub fn next(&self, now: i64) -> Step {
         if let Some(until) = self.rest_until.filter(|until| *until > now) {
@@ -227,6 +236,19 @@ mod tests {
     const BASE: Duration = Duration::from_secs(5);
     const GIVE_UP: Duration = Duration::from_secs(24 * 3600);
     const DAY: i64 = 24 * 3600 * 1000;
+
+    #[test]
+    fn failures_by_a_wrong_clock_do_not_count() {
+        let mut lane = Lane::new(BASE, GIVE_UP, BTreeMap::new());
+        assert!(matches!(lane.settle(1, 0, Outcome::Refused, 0, 0.5), Effect::Parked(_)));
+        assert_eq!(lane.settle(2, 0, Outcome::Down(None), 0, 0.5), Effect::Held);
+        let right = 300 * DAY;
+        lane.clock_was_set(right);
+        assert_eq!(lane.next(right), Step::Parked(1));
+        assert!(matches!(lane.settle(1, 0, Outcome::Refused, right, 0.5), Effect::Parked(_)));
+        assert_eq!(lane.settle(2, 0, Outcome::Down(None), right, 0.5), Effect::Held);
+        assert!(matches!(lane.settle(2, 0, Outcome::Down(None), right + DAY, 0.5), Effect::Dead { .. }));
+    }
 
     #[test]
     fn pauses_double_up_to_an_hour_and_are_spread() {

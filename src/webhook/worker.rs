@@ -14,7 +14,7 @@ use super::format::{self, Answer, Context, Format};
 use super::record::{self, Attempt, Change, Dead, Hook};
 use super::schedule::{Effect, Lane, Outcome, Step};
 use super::{Entry, Shared, Wish, sign};
-use crate::clock::now_ms;
+use crate::clock::{ClockState, now_ms};
 use crate::ids;
 use crate::inbox::{Body, Event, Kind};
 use crate::media;
@@ -77,7 +77,14 @@ impl Worker {
         let shared = Arc::clone(&self.shared);
         let mut head = shared.inbox.head();
         let mut changes = entry.hook.subscribe();
+        let mut clock = shared.clock.clone();
+        let mut known = *clock.borrow();
         loop {
+            let state = *clock.borrow_and_update();
+            if state.is_set() && known == ClockState::Doubtful {
+                self.lane.clock_was_set(now_ms());
+            }
+            known = state;
             let hook = changes.borrow_and_update().clone();
             if head.borrow_and_update().is_none() {
                 return self.store_cursor().await;
@@ -87,7 +94,9 @@ impl Worker {
             }
             self.publish();
             let now = now_ms();
-            let step = if hook.enabled { self.lane.next(now) } else { Step::Rest(i64::MAX) };
+            // The signature's time and the receiver's certificate need a clock that can be right.
+            let waits = !hook.enabled || state == ClockState::Unset;
+            let step = if waits { Step::Rest(i64::MAX) } else { self.lane.next(now) };
             let wait = match step {
                 Step::Parked(seq) => {
                     match self.shared.inbox.get(seq)? {
@@ -113,6 +122,7 @@ impl Worker {
                 () = sleep_until(wait) => {}
                 () = entry.wake.notified() => {}
                 _ = changes.changed() => self.lane.wake(),
+                Ok(()) = clock.changed() => {}
                 changed = wait_for_more(&mut head, resting) => if !changed { return self.store_cursor().await },
             }
         }

@@ -5,8 +5,11 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes, to_bytes};
-use axum::http::{HeaderName, HeaderValue, Method, Request, Uri};
+use axum::http::response::Parts;
+use axum::http::{HeaderName, HeaderValue, Method, Request, Response, Uri};
+use http_body_util::BodyExt;
 use proptest::prelude::*;
+use proptest::test_runner::TestRunner;
 use serde_json::{Map, Value};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -23,7 +26,13 @@ struct Stage {
     router: Router,
     unpaired: String,
     admin: String,
+    /// The gateway's description of itself, and every method and path in it.
+    document: Value,
+    operations: Vec<(&'static str, String)>,
 }
+
+/// Requests thrown at each operation.
+const CASES: u32 = 10;
 
 static STAGE: LazyLock<Arc<Stage>> = LazyLock::new(|| {
     let runtime = Runtime::new().unwrap();
@@ -38,8 +47,24 @@ static STAGE: LazyLock<Arc<Stage>> = LazyLock::new(|| {
         (desk, unpaired.id().to_owned(), admin)
     });
     let router = desk.office.gateway.router();
-    Arc::new(Stage { runtime, desk, router, unpaired, admin })
+    let mut stage =
+        Stage { runtime, desk, router, unpaired, admin, document: Value::Null, operations: Vec::new() };
+    stage.document = stage.ask("/openapi.json");
+    stage.operations = operations(&stage.document);
+    Arc::new(stage)
 });
+
+fn operations(document: &Value) -> Vec<(&'static str, String)> {
+    let mut found = Vec::new();
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for method in ["GET", "POST", "PUT", "PATCH", "DELETE"] {
+            if item.get(method.to_lowercase()).is_some() {
+                found.push((method, path.clone()));
+            }
+        }
+    }
+    found
+}
 
 impl Stage {
     /// A GET with the administrator's key.
@@ -52,6 +77,13 @@ impl Stage {
             to_bytes(answer.into_body(), 10_000_000).await.unwrap()
         });
         serde_json::from_slice(&bytes).unwrap()
+    }
+
+    /// Whether the document has this type, other than JSON, among the operation's answers of this status.
+    fn may_answer(&self, operation: Option<&(&'static str, String)>, status: u16, kind: &str) -> bool {
+        let Some((method, path)) = operation else { return false };
+        let answer = &self.document["paths"][path][method.to_lowercase()]["responses"][status.to_string()];
+        kind != "application/json" && answer["content"].get(kind).is_some()
     }
 }
 
@@ -225,171 +257,201 @@ fn body() -> impl Strategy<Value = (Option<&'static str>, Vec<u8>)> {
     ]
 }
 
-/// `ID` stands for the paired session's id, `NEW` for the unpaired one's.
-fn path() -> impl Strategy<Value = String> {
-    let known = prop::sample::select(vec![
-        "/send-message",
-        "/send-media",
-        "/api/sessions",
-        "/api/sessions?list=1",
-        "/api/sessions/ID/send",
-        "/api/sessions/ID/send-media",
-        "/api/sessions/ID",
-        "/api/sessions/NEW",
-        "/api/sessions/NEW/send",
-        "/api/sessions/NEW/send-media",
-        "/api/sessions/NEW/qr",
-        "/healthz",
-        "/readyz",
-        "/api/sessions/ID/tokens",
-        "/api/number-checker",
-        "/send",
-        "/device",
-        "/get-devices",
-        "/qr",
-        "/validate",
-        "/fetch-group",
-        "/get-whatsapp-group",
-        "/delete-message",
-        "/status",
-        "/typing",
-        "/api/send-message",
-        "/api/send-media",
-        "/api/status",
-        "/api/devices/ID/wa-groups",
-        "/send-poll",
-        "/send-location",
-        "/send-vcard",
-        "/send-sticker",
-        "/send-button",
-        "/send-list",
-        "/check-number",
-        "/generate-qr",
-        "/info-devices",
-        "/api/sessions/NEW/pair-code",
-        "/api/sessions/NEW/reconnect",
-        "/logout-device?device=NEW",
-        "/delete-device?device=none",
-        "/disconnect?device=NEW",
-        "/api/v1/webhooks",
-        "/api/v1/webhooks/NEW",
-        "/api/v1/webhooks/NEW/rotate-secret",
-        "/api/v1/webhooks/NEW/deliveries",
-        "/api/v1/webhooks/NEW/dead",
-        "/api/v1/webhooks/NEW/replay",
-        "/api/v1/media/NEW",
-        "/api/v1/requests",
-        "/api/v1/requests?limit=200",
-        "/api/v1/requests/1",
-        "/api/message-status/ID",
-        "/api/message-status/ID/cancel",
-        "/api/message-status/ID/retry",
-        "/api/v1/sessions/ID/messages",
-        "/api/v1/sessions/NEW/messages",
-        "/api/v1/sessions/ID/messages/ID",
-        "/api/v1/sessions/ID/messages/%00%ff",
-        "/api/v1/sessions/ID/messages/ID/retry",
-        "/api/v1/sessions/ID/messages/3EB0FFFFFFFFFFFFFFFFFF/reaction",
-        "/api/v1/sessions/ID/messages/3EB0FFFFFFFFFFFFFFFFFF",
-        "/api/v1/sessions/ID/chats/6281200000002/typing",
-        "/api/v1/sessions/ID/chats/6281200000002/read",
-        "/api/v1/sessions/ID/chats/%F0%9F%91%8B/read",
-        "/api/v1/sessions/NEW/chats/6281200000002/typing",
-        "/api/v1/sessions/ID/groups",
-        "/api/v1/sessions/ID/groups/join",
-        "/api/v1/sessions/ID/groups/120363041234567890@g.us",
-        "/api/v1/sessions/ID/groups/120363041234567890@g.us/participants",
-        "/api/v1/sessions/ID/groups/120363041234567890@g.us/invite",
-        "/api/v1/sessions/NEW/groups/120363041234567890@g.us/leave",
-        "/api/v1/sessions/ID/settings",
-    ]);
-    let query = fields().prop_map(|f| {
-        let pairs: Vec<(String, String)> =
-            f.into_iter().map(|(k, v)| (k, v.as_str().unwrap_or("1").chars().take(300).collect())).collect();
-        format!("?{}", serde_urlencoded::to_string(pairs).unwrap())
-    });
+/// What stands for a place in a path. `ID` stands for the paired session's id, `NEW` for the unpaired one's.
+fn place() -> impl Strategy<Value = String> {
     prop_oneof![
-        6 => known.prop_map(str::to_owned),
-        2 => ("/(send-message|send-media)", query).prop_map(|(path, query)| path + &query),
-        1 => "/api/sessions/[a-zA-Z0-9%._~-]{0,20}(/[a-z-]{0,12})?",
-        1 => "/[a-zA-Z0-9%?&=/._~-]{0,60}",
-        1 => Just("/KEY".to_owned()),
-        1 => Just("/api/sessions/KEY/send".to_owned()),
+        8 => prop::sample::select(vec![
+            "ID", "ID", "NEW", CUSTOMER, "120363041234567890@g.us", "3EB0FFFFFFFFFFFFFFFFFF", "1", "app.js",
+            "%F0%9F%91%8B", "%00%ff", "%2e%2e%2f", "none", "KEY",
+        ])
+        .prop_map(str::to_owned),
+        1 => "[a-zA-Z0-9%._~-]{1,20}",
     ]
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 1_000, max_shrink_iters: 200, failure_persistence: None, ..ProptestConfig::default() })]
+fn query() -> impl Strategy<Value = String> {
+    fields().prop_map(|f| {
+        let pairs: Vec<(String, String)> =
+            f.into_iter().map(|(k, v)| (k, v.as_str().unwrap_or("1").chars().take(300).collect())).collect();
+        serde_urlencoded::to_string(pairs).unwrap()
+    })
+}
 
-    #[test]
-    fn every_answer_is_an_answer(
-        method in prop::sample::select(vec!["POST", "POST", "POST", "POST", "POST", "POST", "GET", "GET", "PATCH", "PUT", "HEAD", "BREW"]),
-        path in path(),
-        (content_type, body) in body(),
-        keyed in prop::sample::select(vec!["", "x-api-key", "x-api-key", "authorization", "authorization", "bearer"]),
-        header in prop::option::of(("[a-z-]{1,12}", "[ -~]{0,40}")),
-    ) {
-        let stage = Arc::clone(&STAGE);
-        let key = stage.desk.office.key.clone();
-        let fill = |text: &str| text.replace("KEY", &key).replace("ID", stage.desk.session.id()).replace("NEW", &stage.unpaired);
-        let Ok(uri) = fill(&path).parse::<Uri>() else { return Ok(()) };
-        let body = match String::from_utf8(body) {
-            // A name is shown as it was given, whatever somebody gives as a name.
-            Ok(text) if path.starts_with("/api/sessions") && !path.contains("/ID") => text.into_bytes(),
-            Ok(text) if path.contains("/groups") => text.into_bytes(),
-            Ok(text) => fill(&text).into_bytes(),
-            Err(e) => e.into_bytes(),
-        };
-        // What only the newer API takes; elsewhere it would remove the session that all cases use.
-        let method = match method {
-            "PUT" if path.starts_with("/api/v1/sessions/") => "DELETE",
-            "BREW" if path.starts_with("/api/v1/sessions/") => "PATCH",
-            method => method,
-        };
-        let mut request = Request::builder().method(Method::from_bytes(method.as_bytes()).unwrap()).uri(uri);
-        if let Some(content_type) = content_type {
-            request = request.header("content-type", content_type);
+/// A method and a route at which there may be nothing, or nothing for this method; and the route with its places filled.
+fn elsewhere() -> impl Strategy<Value = ((&'static str, String), String)> {
+    let methods = vec!["POST", "POST", "POST", "GET", "GET", "PATCH", "PUT", "HEAD", "BREW"];
+    let known = STAGE.operations.iter().map(|(_, path)| path.clone()).collect::<Vec<_>>();
+    let route = prop_oneof![
+        4 => prop::sample::select(known),
+        2 => "/api/sessions/[a-zA-Z0-9%._~-]{0,20}(/[a-z-]{0,12})?",
+        2 => "/[a-zA-Z0-9%?&=/._~-]{0,60}",
+        1 => Just("/KEY".to_owned()),
+        1 => Just("/api/sessions/KEY/send".to_owned()),
+    ];
+    (prop::sample::select(methods), route, place()).prop_map(|(method, route, place)| {
+        let operation = (method, route);
+        let path = spared(&operation, filled(&operation.1, &[place]));
+        (operation, path)
+    })
+}
+
+/// A path of the document with these in its places; the last one fills the rest.
+fn filled(path: &str, places: &[String]) -> String {
+    let mut parts = Vec::new();
+    let mut places = places.iter();
+    let mut last = "none";
+    for part in path.split('/') {
+        if part.starts_with('{') {
+            last = places.next().map_or(last, String::as_str);
+            parts.push(last);
+        } else {
+            parts.push(part);
         }
-        request = match keyed {
-            "" => request,
-            "bearer" => request.header("authorization", format!("Bearer {key}")),
-            name => request.header(name, &key),
-        };
-        if let Some((name, value)) = header
-            && let (Ok(name), Ok(value)) = (name.parse::<HeaderName>(), HeaderValue::from_str(&value))
-        {
-            request = request.header(name, value);
-        }
-        let request = request.body(Body::from(body)).unwrap();
-        let (status, head, answer) = stage.runtime.block_on(async {
-            let answer = tokio::time::timeout(PATIENCE, stage.router.clone().oneshot(request));
-            let (head, body) = answer.await.expect("no answer in time").unwrap().into_parts();
-            let body: Bytes = to_bytes(body, 10_000_000).await.unwrap();
-            (head.status.as_u16(), format!("{:?}", head.headers), body)
-        });
-        let text = String::from_utf8_lossy(&answer);
-        prop_assert!(status < 500 || matches!(status, 502..=504), "{status}: {text}");
-        prop_assert!(!text.contains(&key) && !head.contains(&key), "the key is in the answer: {text}");
-        prop_assert!(!head.contains("x-evil"), "{head}");
-        // The page for people at `/`.
-        let is_page = status == 200 && head.contains("text/html");
-        if method != "HEAD" && !is_page {
-            prop_assert!(serde_json::from_slice::<Value>(&answer).is_ok(), "{status}, not JSON: {text}");
-        }
-        // What the log has of it: by an administrator's key, because not everything has an owner.
-        let newest = stage.ask("/api/v1/requests?limit=1");
-        if let Some(id) = newest["requests"][0]["id"].as_u64() {
-            let shown = stage.ask(&format!("/api/v1/requests/{id}")).to_string();
-            let plain = serde_urlencoded::from_str::<Vec<(String, String)>>(&format!("x={}", shown.replace('+', "%2B")));
-            let plain = plain.map(|pairs| format!("{pairs:?}")).unwrap_or_default();
-            prop_assert!(!shown.contains(&key) && !plain.contains(&key), "the key is in the log: {shown}");
-        }
-        // Wrong keys add up to a pause, which would hide everything behind it.
-        let from_here = stage.runtime.block_on(stage.router.clone().oneshot(
-            Request::builder().uri("/api/sessions").header("x-api-key", &key).body(Body::empty()).unwrap(),
-        ));
-        prop_assert_eq!(from_here.unwrap().status().as_u16(), 200);
     }
+    parts.join("/")
+}
+
+/// What is left out of the places and added to the query, so that the session which all cases use stays as it is.
+fn spared(operation: &(&'static str, String), path: String) -> String {
+    match (operation.0, operation.1.as_str()) {
+        ("DELETE", "/api/sessions/{id}") => path.replace("ID", "none").replace("NEW", "none"),
+        ("POST", "/api/sessions/{id}/reconnect") => path.replace("ID", "NEW"),
+        (_, "/logout-device" | "/disconnect") => path + "?device=NEW",
+        (_, "/delete-device") => path + "?device=none",
+        _ => path,
+    }
+}
+
+/// A request without its path.
+type Rest = ((Option<&'static str>, Vec<u8>), &'static str, Option<(String, String)>);
+
+fn rest() -> impl Strategy<Value = Rest> {
+    let keyed = vec!["", "x-api-key", "x-api-key", "authorization", "authorization", "bearer"];
+    let names = prop_oneof![3 => "[a-z-]{1,12}", 1 => prop::sample::select(vec!["last-event-id", "if-none-match", "range"]).prop_map(str::to_owned)];
+    (body(), prop::sample::select(keyed), prop::option::of((names, "[ -~]{0,40}")))
+}
+
+/// The beginning of a body: a stream of events has no end.
+async fn read(answer: Response<Body>) -> (Parts, Bytes) {
+    let (head, mut body) = answer.into_parts();
+    let is_stream = head.headers.get("content-type").is_some_and(|kind| kind == "text/event-stream");
+    if is_stream {
+        let first = tokio::time::timeout(PATIENCE, body.frame()).await.expect("the stream says nothing");
+        return (head, first.unwrap().unwrap().into_data().unwrap());
+    }
+    (head, to_bytes(body, 10_000_000).await.unwrap())
+}
+
+/// Sends it. `path`: as in the document, if it is one of its operations.
+fn try_out(
+    operation: Option<&(&'static str, String)>,
+    method: &str,
+    path: &str,
+    rest: Rest,
+) -> Result<(), TestCaseError> {
+    let ((content_type, body), keyed, header) = rest;
+    let stage = Arc::clone(&STAGE);
+    let key = stage.desk.office.key.clone();
+    let fill = |text: &str| {
+        text.replace("KEY", &key).replace("ID", stage.desk.session.id()).replace("NEW", &stage.unpaired)
+    };
+    let Ok(uri) = fill(path).parse::<Uri>() else { return Ok(()) };
+    let body = match String::from_utf8(body) {
+        // A name is shown as it was given, whatever somebody gives as a name.
+        Ok(text) if path.starts_with("/api/sessions") && !path.contains("/ID") => text.into_bytes(),
+        Ok(text) if path.contains("/groups") => text.into_bytes(),
+        Ok(text) => fill(&text).into_bytes(),
+        Err(e) => e.into_bytes(),
+    };
+    let mut request = Request::builder().method(Method::from_bytes(method.as_bytes()).unwrap()).uri(uri);
+    if let Some(content_type) = content_type {
+        request = request.header("content-type", content_type);
+    }
+    request = match keyed {
+        "" => request,
+        "bearer" => request.header("authorization", format!("Bearer {key}")),
+        name => request.header(name, &key),
+    };
+    if let Some((name, value)) = header
+        && let (Ok(name), Ok(value)) = (name.parse::<HeaderName>(), HeaderValue::from_str(&value))
+    {
+        request = request.header(name, value);
+    }
+    let request = request.body(Body::from(body)).unwrap();
+    let (head, answer) = stage.runtime.block_on(async {
+        let answer = tokio::time::timeout(PATIENCE, stage.router.clone().oneshot(request));
+        read(answer.await.expect("no answer in time").unwrap()).await
+    });
+    let status = head.status.as_u16();
+    let kind = head.headers.get("content-type").and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    let kind = kind.split(';').next().unwrap_or_default().to_owned();
+    let head = format!("{:?}", head.headers);
+    let text = String::from_utf8_lossy(&answer);
+    prop_assert!(status < 500 || matches!(status, 502..=504), "{status}: {text}");
+    prop_assert!(!text.contains(&key) && !head.contains(&key), "the key is in the answer: {text}");
+    prop_assert!(!head.contains("x-evil"), "{head}");
+    if method != "HEAD" && status != 304 && !stage.may_answer(operation, status, &kind) {
+        prop_assert!(
+            serde_json::from_slice::<Value>(&answer).is_ok(),
+            "{method} {path}: {status}, {kind} is not JSON: {text}"
+        );
+    }
+    // What the log has of it: by an administrator's key, because not everything has an owner.
+    let newest = stage.ask("/api/v1/requests?limit=1");
+    if let Some(id) = newest["requests"][0]["id"].as_u64() {
+        let shown = stage.ask(&format!("/api/v1/requests/{id}")).to_string();
+        let plain =
+            serde_urlencoded::from_str::<Vec<(String, String)>>(&format!("x={}", shown.replace('+', "%2B")));
+        let plain = plain.map(|pairs| format!("{pairs:?}")).unwrap_or_default();
+        prop_assert!(!shown.contains(&key) && !plain.contains(&key), "the key is in the log: {shown}");
+    }
+    // Wrong keys add up to a pause, which would hide everything behind it.
+    let from_here = stage.runtime.block_on(stage.router.clone().oneshot(
+        Request::builder().uri("/api/sessions").header("x-api-key", &key).body(Body::empty()).unwrap(),
+    ));
+    prop_assert_eq!(from_here.unwrap().status().as_u16(), 200);
+    Ok(())
+}
+
+fn runner(cases: u32) -> TestRunner {
+    TestRunner::new(ProptestConfig {
+        cases,
+        max_shrink_iters: 200,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })
+}
+
+/// The routes are those of the gateway's own description, in which every route is: a new one is thrown at from its first
+/// day.
+#[test]
+fn every_answer_of_every_route_is_an_answer() {
+    assert!(STAGE.operations.len() > 90, "{:?}", STAGE.operations);
+    for special in ["/api/v1/events", "/metrics", "/docs", "/api/v1/panel.png"] {
+        assert!(STAGE.operations.iter().any(|(_, path)| path == special), "{special} is not described");
+    }
+    for operation in &STAGE.operations {
+        let places = prop::collection::vec(place(), 1..3);
+        let case = (places, prop::option::weighted(0.4, query()), rest());
+        let run = runner(CASES).run(&case, |(places, query, rest)| {
+            let mut path = spared(operation, filled(&operation.1, &places));
+            if let Some(query) = query {
+                path += if path.contains('?') { "&" } else { "?" };
+                path += &query;
+            }
+            try_out(Some(operation), operation.0, &path, rest)
+        });
+        run.unwrap_or_else(|e| panic!("{} {}: {e}", operation.0, operation.1));
+    }
+}
+
+#[test]
+fn every_answer_elsewhere_is_an_answer() {
+    let run = runner(300).run(&(elsewhere(), rest()), |((operation, path), rest)| {
+        let described = STAGE.operations.iter().find(|known| **known == operation);
+        try_out(described, operation.0, &path, rest)
+    });
+    run.unwrap_or_else(|e| panic!("{e}"));
 }
 
 proptest! {

@@ -1,7 +1,5 @@
 //! Typing and reading, as the far phone notices them.
 
-use std::time::Duration;
-
 use serde_json::{Value, json};
 use whatsapp_sim::Typing;
 
@@ -10,15 +8,17 @@ use super::support::{CUSTOMER, OFFICE, PATIENCE};
 
 /// Waits until this phone has seen these signs of typing.
 async fn typing(desk: &Desk, number: &str, wanted: &[&str]) -> Vec<Typing> {
+    let mut noticed = desk.office.sim.noticed(number).unwrap();
     let seen = tokio::time::timeout(PATIENCE, async {
         loop {
+            noticed.borrow_and_update();
             let seen = desk.office.sim.typing(number).await.unwrap();
             let states: Vec<&str> = seen.iter().map(|typing| typing.state.as_str()).collect();
             if states == wanted {
                 return seen;
             }
             assert!(seen.len() < wanted.len(), "{seen:?}");
-            tokio::time::sleep(Duration::from_millis(10)).await;
+            noticed.changed().await.unwrap();
         }
     });
     seen.await.unwrap_or_else(|_| panic!("{number} never saw {wanted:?}"))
@@ -26,13 +26,15 @@ async fn typing(desk: &Desk, number: &str, wanted: &[&str]) -> Vec<Typing> {
 
 /// Waits until the phone has got a read receipt for its message.
 async fn read(desk: &Desk, number: &str, id: &str) {
+    let mut noticed = desk.office.sim.noticed(number).unwrap();
     let told = tokio::time::timeout(PATIENCE, async {
         loop {
+            noticed.borrow_and_update();
             let receipts = desk.office.sim.receipts(number, id).await.unwrap();
             if receipts.iter().any(|receipt| receipt.kind == "read" && receipt.from.starts_with(OFFICE)) {
                 return;
             }
-            tokio::time::sleep(Duration::from_millis(10)).await;
+            noticed.changed().await.unwrap();
         }
     });
     told.await.unwrap_or_else(|_| panic!("{id} was never read"));

@@ -13,8 +13,7 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::extract::{DefaultBodyLimit, Request};
-use axum::http::header::RETRY_AFTER;
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 use utoipa_axum::router::UtoipaMethodRouterExt;
@@ -87,12 +86,7 @@ impl From<StoreError> for Failure {
 
 impl From<NoSession> for Failure {
     fn from(error: NoSession) -> Failure {
-        let status = match error {
-            NoSession::Foreign => StatusCode::FORBIDDEN,
-            NoSession::Unknown => StatusCode::NOT_FOUND,
-            NoSession::None | NoSession::Several => StatusCode::BAD_REQUEST,
-        };
-        Failure::new(status, error.to_string())
+        Failure::new(error.status(), error.to_string())
     }
 }
 
@@ -120,11 +114,7 @@ impl IntoResponse for Failure {
             "detail": self.reason,
             "requestid": request_id(),
         });
-        let mut response = (self.status, Json(body)).into_response();
-        if let Some(seconds) = self.retry_after {
-            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
-        }
-        response
+        super::answer(self.status, body, self.retry_after)
     }
 }
 
@@ -148,9 +138,7 @@ fn failed(session: &Session, error: SendError) -> Failure {
     error.log(session);
     match error {
         SendError::NotPaired => disconnected(),
-        error => {
-            Failure { retry_after: error.retry_after(), ..Failure::new(error.status(), error.to_string()) }
-        }
+        error => Failure { retry_after: error.retry_after(), ..Failure::new(error.status(), error.told()) },
     }
 }
 

@@ -10,8 +10,7 @@ use std::net::IpAddr;
 
 use axum::Json;
 use axum::extract::Request;
-use axum::http::header::RETRY_AFTER;
-use axum::http::{HeaderValue, StatusCode};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::MethodRouter;
 use serde_json::json;
@@ -73,11 +72,7 @@ impl From<StoreError> for Failure {
 
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
-        let mut response = (self.status, Json(json!({"status": false, "msg": self.msg}))).into_response();
-        if let Some(seconds) = self.retry_after {
-            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
-        }
-        response
+        super::answer(self.status, json!({"status": false, "msg": self.msg}), self.retry_after)
     }
 }
 
@@ -121,7 +116,7 @@ fn failed(session: &Session, error: SendError) -> Failure {
             "Failed to send message! number: the phone number is not registered on WhatsApp".to_owned()
         }
         SendError::Field { .. } | SendError::Kind(_) => format!("Invalid parameters! {error}"),
-        _ => format!("Failed to send message! {error}"),
+        _ => format!("Failed to send message! {}", error.told()),
     };
     Failure { retry_after: error.retry_after(), ..Failure::new(error.status(), msg) }
 }

@@ -50,20 +50,30 @@ pub(in crate::api) struct OfGroup {
     group: String,
 }
 
-/// A kind of message that can be sent.
-#[derive(ToSchema, Serialize)]
-#[serde(rename_all = "lowercase")]
-enum NewMessageType {
-    Text,
-    Image,
-    Video,
-    Audio,
-    Voice,
-    Document,
-    Sticker,
-    Location,
-    Contact,
-    Poll,
+macro_rules! message_types {
+    ($(#[$doc:meta])* $name:ident { $($more:ident),* }) => {
+        $(#[$doc])*
+        #[derive(ToSchema, Serialize)]
+        #[serde(rename_all = "lowercase")]
+        enum $name {
+            Text,
+            Image,
+            Video,
+            Audio,
+            Voice,
+            Document,
+            Sticker,
+            Location,
+            Contact,
+            Poll,
+            $($more),*
+        }
+    };
+}
+
+message_types! {
+    /// A kind of message that can be sent.
+    NewMessageType {}
 }
 
 /// A message: a text, a file with or without a text, a place, a contact or a poll.
@@ -175,23 +185,9 @@ enum MessageStatus {
     Failed,
 }
 
-/// A kind of message.
-#[derive(ToSchema, Serialize)]
-#[serde(rename_all = "lowercase")]
-enum MessageType {
-    Text,
-    Image,
-    Video,
-    Audio,
-    Voice,
-    Document,
-    Sticker,
-    Location,
-    Contact,
-    Poll,
-    Reaction,
-    Edit,
-    Delete,
+message_types! {
+    /// A kind of message.
+    MessageType { Reaction, Edit, Delete }
 }
 
 /// A message of this account.

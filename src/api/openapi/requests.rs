@@ -38,37 +38,49 @@ pub(in crate::api) struct RequestId {
     id: String,
 }
 
-/// A request that was made.
-#[derive(ToSchema, Serialize)]
-struct LoggedRequest {
-    /// Its number; it counts up over the whole box.
-    #[schema(example = 1042)]
-    id: u64,
-    /// GET, POST, …; OTHER for one that HTTP does not know.
-    #[schema(example = "POST")]
-    method: String,
-    /// Path and query, `***` for keys.
-    #[schema(example = "/send-message?api_key=***&number=6281200000002")]
-    url: String,
-    #[serde(rename = "statusCode")]
-    #[schema(example = 200)]
-    status_code: u16,
-    /// Milliseconds until the answer began.
-    #[schema(example = 12)]
-    duration: u64,
-    /// The client's address.
-    #[schema(example = "192.168.1.20")]
-    ip: String,
-    /// Unix milliseconds.
-    #[serde(rename = "createdAt")]
-    #[schema(example = 1_700_000_000_000_i64)]
-    created_at: i64,
-    /// The key's account; null without a right key.
-    #[schema(required)]
-    account: Option<String>,
-    /// The key's id; null without a right key.
-    #[schema(required)]
-    key: Option<String>,
+/// A request as it is listed, and with more of it. Not one inside the other: the description would
+/// name it instead of listing its fields.
+macro_rules! logged {
+    ($(#[$doc:meta])* $name:ident { $($more:tt)* }) => {
+        $(#[$doc])*
+        #[derive(ToSchema, Serialize)]
+        struct $name {
+            /// Its number; it counts up over the whole box.
+            #[schema(example = 1042)]
+            id: u64,
+            /// GET, POST, …; OTHER for one that HTTP does not know.
+            #[schema(example = "POST")]
+            method: String,
+            /// Path and query, `***` for keys.
+            #[schema(example = "/send-message?api_key=***&number=6281200000002")]
+            url: String,
+            #[serde(rename = "statusCode")]
+            #[schema(example = 200)]
+            status_code: u16,
+            /// Milliseconds until the answer began.
+            #[schema(example = 12)]
+            duration: u64,
+            /// The client's address.
+            #[schema(example = "192.168.1.20")]
+            ip: String,
+            /// Unix milliseconds.
+            #[serde(rename = "createdAt")]
+            #[schema(example = 1_700_000_000_000_i64)]
+            created_at: i64,
+            /// The key's account; null without a right key.
+            #[schema(required)]
+            account: Option<String>,
+            /// The key's id; null without a right key.
+            #[schema(required)]
+            key: Option<String>,
+            $($more)*
+        }
+    };
+}
+
+logged! {
+    /// A request that was made.
+    LoggedRequest {}
 }
 
 /// A page of requests, newest first.
@@ -82,47 +94,20 @@ pub(in crate::api) struct LoggedRequests {
     next: Option<u64>,
 }
 
-/// A request with what it said and was told.
-#[derive(ToSchema, Serialize)]
-struct LoggedDetail {
-    /// Its number; it counts up over the whole box.
-    #[schema(example = 1042)]
-    id: u64,
-    /// GET, POST, …; OTHER for one that HTTP does not know.
-    #[schema(example = "POST")]
-    method: String,
-    /// Path and query, `***` for keys.
-    #[schema(example = "/send-message?api_key=***&number=6281200000002")]
-    url: String,
-    #[serde(rename = "statusCode")]
-    #[schema(example = 200)]
-    status_code: u16,
-    /// Milliseconds until the answer began.
-    #[schema(example = 12)]
-    duration: u64,
-    /// The client's address.
-    #[schema(example = "192.168.1.20")]
-    ip: String,
-    /// Unix milliseconds.
-    #[serde(rename = "createdAt")]
-    #[schema(example = 1_700_000_000_000_i64)]
-    created_at: i64,
-    /// The key's account; null without a right key.
-    #[schema(required)]
-    account: Option<String>,
-    /// The key's id; null without a right key.
-    #[schema(required)]
-    key: Option<String>,
-    /// The headers that help to find a mistake.
-    #[serde(rename = "reqHeaders")]
-    #[schema(value_type = Object)]
-    headers: Value,
-    /// The parameters as they were read, without keys and files; null without any.
-    #[serde(rename = "reqBody")]
-    body: Value,
-    /// The answer, if it was short JSON; else null.
-    #[serde(rename = "resBody")]
-    answer: Value,
+logged! {
+    /// A request with what it said and was told.
+    LoggedDetail {
+        /// The headers that help to find a mistake.
+        #[serde(rename = "reqHeaders")]
+        #[schema(value_type = Object)]
+        headers: Value,
+        /// The parameters as they were read, without keys and files; null without any.
+        #[serde(rename = "reqBody")]
+        body: Value,
+        /// The answer, if it was short JSON; else null.
+        #[serde(rename = "resBody")]
+        answer: Value,
+    }
 }
 
 /// One request.

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use super::{MAX_BODY, MAX_FIELDS, ParamError, Params, multipart_error};
 use crate::api::parts::Parts;
 use crate::api::request_log::{note_body, note_file};
-use crate::api::send::spool_status;
+use crate::api::send::spool_failed;
 use crate::media::{Fetched, MAX_MEDIA, Spool};
 
 impl Params {
@@ -41,8 +41,10 @@ impl Params {
                     return Err(ParamError::Body(format!("more than {MAX_FILES} files")));
                 }
                 let taken = spool.from_stream(field, Some(filename), MAX_MEDIA).await;
-                let file = taken
-                    .map_err(|e| ParamError::File { status: spool_status(&e), reason: e.to_string() })?;
+                let file = taken.map_err(|e| {
+                    let (status, reason) = spool_failed(&e);
+                    ParamError::File { status, reason }
+                })?;
                 params.files.push((name, file));
                 continue;
             }

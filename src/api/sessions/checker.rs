@@ -13,7 +13,7 @@ use crate::api::openapi::Numbers;
 use crate::api::openapi::sessions::{SessionsChecked, SessionsNumbers};
 use crate::api::params::Params;
 use crate::api::phone;
-use crate::api::send::store_status;
+use crate::api::send::{store_message, store_status};
 use crate::session::{Lookup, LookupError};
 
 /// Numbers in one request.
@@ -91,7 +91,7 @@ fn failed(error: CheckError) -> Failure {
         CheckError::Lookup(e) => Failure::new(StatusCode::BAD_GATEWAY, e.to_string()),
         CheckError::Store(e) => {
             log::error!("number checks could not be counted: {e}");
-            Failure::new(store_status(&e), e.to_string())
+            Failure::new(store_status(&e), store_message(&e))
         }
     }
 }

@@ -11,7 +11,7 @@ use crate::api::Api;
 use crate::api::keys::{KeyError, KeyRules};
 use crate::api::openapi::sessions::{SessionsId, SessionsNewToken, SessionsToken};
 use crate::api::params::Params;
-use crate::api::send::store_status;
+use crate::api::send::{store_message, store_status};
 
 /// Make a device token
 ///
@@ -37,7 +37,7 @@ pub(super) async fn create(State(api): State<Api>, id: Id, request: Request) -> 
         KeyError::TooMany => Failure::new(StatusCode::CONFLICT, e.to_string()),
         KeyError::Store(e) => {
             log::error!("a token could not be stored: {e}");
-            Failure::new(store_status(&e), e.to_string())
+            Failure::new(store_status(&e), store_message(&e))
         }
         e => Failure::bad_request(e.to_string()),
     })?;

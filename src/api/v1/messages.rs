@@ -182,7 +182,8 @@ async fn show(State(api): State<Api>, ids: Ids, request: Request) -> Result<Resp
 
 /// Try a failed message again
 ///
-/// Puts it back into the queue under the same WhatsApp id. Not one with a file, which is removed when it fails.
+/// Puts it back into the queue under the same WhatsApp id. One with a file within three days, and unless newer files needed
+/// its room.
 #[utoipa::path(post, path = "/api/v1/sessions/{id}/messages/{message}/retry", params(OfMessage), responses(
     (status = 200, description = "It is in the queue again", body = MessageShown),
     (status = 403, description = "The session belongs to another account"),
@@ -204,10 +205,9 @@ async fn retry(State(api): State<Api>, ids: Ids, request: Request) -> Result<Res
         }
         Retried::Unknown => Err(Failure::new(StatusCode::NOT_FOUND, "Message not found; check its id")),
         Retried::Finished(_) => Err(Failure::new(StatusCode::CONFLICT, "The message was sent")),
-        Retried::FileGone => Err(Failure::new(
-            StatusCode::CONFLICT,
-            "The message's file was removed when it failed; send it anew",
-        )),
+        Retried::FileGone => {
+            Err(Failure::new(StatusCode::CONFLICT, "The message's file is no longer kept; send it anew"))
+        }
     }
 }
 

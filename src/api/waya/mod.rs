@@ -10,8 +10,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use axum::Json;
-use axum::http::header::RETRY_AFTER;
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 use utoipa_axum::routes;
@@ -55,11 +54,7 @@ impl Failure {
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
         let body = json!({"success": false, "error": self.error});
-        let mut response = (self.status, Json(body)).into_response();
-        if let Some(seconds) = self.retry_after {
-            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
-        }
-        response
+        super::answer(self.status, body, self.retry_after)
     }
 }
 
@@ -78,12 +73,7 @@ impl From<StoreError> for Failure {
 
 impl From<NoSession> for Failure {
     fn from(error: NoSession) -> Failure {
-        let status = match error {
-            NoSession::Foreign => StatusCode::FORBIDDEN,
-            NoSession::Unknown => StatusCode::NOT_FOUND,
-            NoSession::None | NoSession::Several => StatusCode::BAD_REQUEST,
-        };
-        Failure::new(status, error.to_string())
+        Failure::new(error.status(), error.to_string())
     }
 }
 
@@ -104,5 +94,5 @@ fn caller(api: &Shared, headers: &HeaderMap, from: IpAddr) -> Result<Caller, Fai
 
 fn failed(session: &Session, error: SendError) -> Failure {
     error.log(session);
-    Failure { retry_after: error.retry_after(), ..Failure::new(error.status(), error.to_string()) }
+    Failure { retry_after: error.retry_after(), ..Failure::new(error.status(), error.told()) }
 }

@@ -111,7 +111,8 @@ pub(super) async fn cancel(State(api): State<Api>, id: Id, request: Request) -> 
 
 /// Try a failed message again
 ///
-/// Puts it back into the queue under the same WhatsApp id. Not one with a file, which is removed when it fails.
+/// Puts it back into the queue under the same WhatsApp id. One with a file within three days, and unless newer files needed
+/// its room.
 #[utoipa::path(post, path = "/api/message-status/{id}/retry", params(WayaId), responses(
     (status = 200, description = "These are in the queue again", body = WayaRetried),
     (status = 404, description = "There is no such message"),
@@ -132,7 +133,7 @@ pub(super) async fn retry(State(api): State<Api>, id: Id, request: Request) -> R
         match outcome {
             Retried::Done => retried.push(message.id),
             Retried::Finished(_) => held = Some("it was sent"),
-            Retried::FileGone => held = Some("its file was removed when it failed; send it anew"),
+            Retried::FileGone => held = Some("its file is no longer kept; send it anew"),
             Retried::Unknown => {}
         }
     }

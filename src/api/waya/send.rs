@@ -15,7 +15,7 @@ use super::{Failure, caller, failed};
 use crate::api::params::{self, ParamError, Params};
 use crate::api::phone::{self, Recipient};
 use crate::api::request_log::note_body;
-use crate::api::send::{MAX_CAPTION, MAX_TEXT, SendError, check_text, spool_status};
+use crate::api::send::{MAX_CAPTION, MAX_TEXT, SendError, check_text, spool_failed};
 use crate::api::serve::Cut;
 use crate::api::{Shared, peer};
 use crate::ids;
@@ -104,9 +104,10 @@ async fn read(api: &Shared, request: Request) -> Result<Upload, Failure> {
     };
     let (scanned, kept) = tokio::join!(scanned, kept);
     // The disk's word first: when it takes no more, the rest of the body is not read.
-    let file = kept
-        .transpose()
-        .map_err(|e: SpoolError| Failure::new(spool_status(&e), format!("media.data: {e}")))?;
+    let file = kept.transpose().map_err(|e: SpoolError| {
+        let (status, reason) = spool_failed(&e);
+        Failure::new(status, format!("media.data: {reason}"))
+    })?;
     let rest = scanned?;
     if rest.iter().all(u8::is_ascii_whitespace) {
         let params = Params::read(empty(&query)).await?;

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use ::base64::Engine;
 use ::base64::prelude::BASE64_STANDARD;
 use futures_util::stream;
@@ -126,4 +128,27 @@ async fn a_disk_that_refuses_says_which_file() {
     fs::remove_dir_all(data.path().join("spool")).unwrap();
     let e = spool.from_stream(chunks(&[1]), None, MAX).await.unwrap_err();
     assert!(matches!(e, SpoolError::Disk { .. }) && e.to_string().contains("spool"), "{e}");
+}
+
+#[tokio::test]
+async fn what_is_to_spare_makes_room_the_oldest_first_unless_it_is_reclaimed() {
+    let (data, spool) = spool(10);
+    for id in ["a", "b", "c"] {
+        let file = spool.from_stream(chunks(&[3]), None, 9).await.unwrap();
+        file.persist(id).await.unwrap();
+        spool.spare(id).await;
+    }
+    assert_eq!(spool.used(), 9);
+    assert!(spool.reclaim("a").await);
+    let new = spool.from_stream(chunks(&[3]), None, 9).await.unwrap();
+    assert!(spool.has("a") && !spool.has("b") && spool.has("c"));
+    // The time of failing is in the file, so that the next process goes on.
+    let again = Spool::open_with(data.path(), 10).unwrap();
+    again.adopt_spare(["c".to_owned(), "gone".to_owned()].iter());
+    again.drop_spare(Duration::from_secs(3600)).await;
+    assert!(again.has("c"));
+    again.drop_spare(Duration::ZERO).await;
+    assert!(again.has("a") && !again.has("c"));
+    assert!(!again.reclaim("c").await, "it is gone");
+    drop(new);
 }

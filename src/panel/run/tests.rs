@@ -122,7 +122,7 @@ fn bench(mode: Mode) -> Bench {
         led: Some(Box::new(led)),
         missing: Vec::new(),
     };
-    let parts = Parts::of(board, Addresses::Fixed(Vec::new()));
+    let parts = Parts::of(board, Vec::new());
     let (view, views) = watch::channel(online());
     let (show, shown) = watch::channel(nothing(&parts));
     let (orders, actions) = mpsc::channel(4);
@@ -226,7 +226,7 @@ async fn the_end_turns_everything_off_unless_everything_is_being_erased() {
 
 #[tokio::test(start_paused = true)]
 async fn without_a_display_the_last_picture_stays() {
-    let parts = Parts::of(empty(), Addresses::Fixed(Vec::new()));
+    let parts = Parts::of(empty(), Vec::new());
     let (view, views) = watch::channel(online());
     let (show, mut shown) = watch::channel(nothing(&parts));
     let (orders, _actions) = mpsc::channel(4);

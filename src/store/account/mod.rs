@@ -301,6 +301,16 @@ fn to_wa(error: StoreError) -> WaError {
     match error {
         StoreError::Refused { reason } => WaError::Validation(reason),
         error @ StoreError::Row { .. } => WaError::Serialization(Box::new(error)),
+        error @ (StoreError::Full { .. } | StoreError::Io { .. } | StoreError::Corrupt { .. }) => {
+            // Its text comes back in errors of the client, which callers of the API are told: no path in it.
+            log::error!("{error}");
+            let what = match error {
+                StoreError::Full { .. } => "the disk is full",
+                StoreError::Io { .. } => "the disk failed",
+                _ => "the store is damaged",
+            };
+            WaError::Database(what.into())
+        }
         error => WaError::Database(Box::new(error)),
     }
 }

@@ -342,6 +342,16 @@ impl Sim {
         Ok(self.inner.server.phone(number)?.typing())
     }
 
+    /// Changes with each sign of typing and each receipt that the phone gets: when to look at [`typing`](Self::typing)
+    /// and [`receipts`](Self::receipts) again.
+    ///
+    /// # Errors
+    ///
+    /// [`SimError::NoPhone`].
+    pub fn noticed(&self, number: &str) -> Result<watch::Receiver<u64>, SimError> {
+        Ok(self.inner.server.phone(number)?.noticed.subscribe())
+    }
+
     /// Whether any linked device of the account has said that its user is there. While one has, WhatsApp keeps the phone
     /// from notifying.
     ///

@@ -4,7 +4,7 @@ mod common;
 
 use std::sync::Arc;
 
-use common::{Client, PATIENCE, sim};
+use common::{Client, PATIENCE, acked, receipt, sim};
 use whatsapp_rust::types::events::Event;
 use whatsapp_rust::types::presence::{ChatPresence, ReceiptType};
 use whatsapp_rust::waproto::whatsapp as wa;
@@ -28,27 +28,6 @@ async fn paired(sim: &Sim, number: &str) -> Client {
     let mut client = Client::fresh(sim).await;
     client.pair(sim, number).await;
     client
-}
-
-async fn acked(client: &mut Client, id: &str) {
-    let error = client
-        .event("server ack", |event| match event {
-            Event::ServerAck(ack) if ack.id == id => Some(ack.error.clone()),
-            _ => None,
-        })
-        .await;
-    assert_eq!(error, None, "the server took the message");
-}
-
-async fn receipt(client: &mut Client, id: &str, kind: ReceiptType) {
-    client
-        .event("receipt", |event| match event {
-            Event::Receipt(receipt) => {
-                (receipt.message_ids.iter().any(|known| known == id) && receipt.r#type == kind).then_some(())
-            }
-            _ => None,
-        })
-        .await;
 }
 
 async fn text(client: &mut Client, id: &str) -> (String, Jid) {

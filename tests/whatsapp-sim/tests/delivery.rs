@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Client, PATIENCE, sim};
+use common::{Client, PATIENCE, acked, sim};
 use whatsapp_rust::Jid;
 use whatsapp_rust::types::events::Event;
 use whatsapp_rust::types::presence::ReceiptType;
@@ -12,16 +12,6 @@ use whatsapp_sim::faults::Fault;
 const ANNA: &str = "4915550001";
 const BORIS: &str = "4915550002";
 const CARLA: &str = "4915550003";
-
-async fn acked(client: &mut Client, id: &str) {
-    let error = client
-        .event("server ack", |event| match event {
-            Event::ServerAck(ack) if ack.id == id => Some(ack.error.clone()),
-            _ => None,
-        })
-        .await;
-    assert_eq!(error, None, "the server took the message");
-}
 
 async fn text(client: &mut Client, id: &str) -> String {
     client

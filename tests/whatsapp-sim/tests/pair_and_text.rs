@@ -2,34 +2,13 @@
 
 mod common;
 
-use common::{Client, PATIENCE, sim};
+use common::{Client, PATIENCE, acked, receipt, sim};
 use whatsapp_rust::Jid;
 use whatsapp_rust::types::events::Event;
 use whatsapp_rust::types::presence::ReceiptType;
 
 const ANNA: &str = "4915550001";
 const BORIS: &str = "4915550002";
-
-async fn acked(client: &mut Client, id: &str) {
-    let error = client
-        .event("server ack", |event| match event {
-            Event::ServerAck(ack) if ack.id == id => Some(ack.error.clone()),
-            _ => None,
-        })
-        .await;
-    assert_eq!(error, None, "the server took the message");
-}
-
-async fn receipt(client: &mut Client, id: &str, kind: ReceiptType) {
-    client
-        .event("receipt", |event| match event {
-            Event::Receipt(receipt) => {
-                (receipt.message_ids.iter().any(|known| known == id) && receipt.r#type == kind).then_some(())
-            }
-            _ => None,
-        })
-        .await;
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn pair_and_text() {

@@ -9,6 +9,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
 use waproto::whatsapp as wa;
 
 use crate::inbox::Inbox;
@@ -40,6 +41,8 @@ pub(crate) struct Phone {
     pub(crate) number: Arc<str>,
     pub(crate) lid: Arc<str>,
     pub(crate) inbox: Inbox,
+    /// Counts up with each receipt and each sign of typing, for those who wait.
+    pub(crate) noticed: watch::Sender<u64>,
     state: Mutex<State>,
     /// One message is composed at a time, so that a chat keeps its order.
     sending: Mutex<()>,
@@ -80,6 +83,7 @@ impl Phone {
             number: number.into(),
             lid: lid.into(),
             inbox: Inbox::default(),
+            noticed: watch::Sender::new(0),
             state: Mutex::new(State {
                 signal: Signal::generate(),
                 lost: HashSet::new(),
@@ -113,6 +117,7 @@ impl Phone {
             Some(sent) => {
                 if !sent.receipts.contains(&receipt) {
                     sent.receipts.push(receipt);
+                    self.noticed.send_modify(|count| *count += 1);
                 }
                 true
             }
@@ -131,6 +136,7 @@ impl Phone {
             state.typing.pop_front();
         }
         state.typing.push_back(typing);
+        self.noticed.send_modify(|count| *count += 1);
     }
 
     pub(crate) fn typing(&self) -> Vec<Typing> {

@@ -11,6 +11,7 @@ use whatsapp_rust::bot::{Bot, BotHandle};
 use whatsapp_rust::store::traits::Backend;
 use whatsapp_rust::transport::TokioWebSocketTransportFactory;
 use whatsapp_rust::types::events::Event;
+use whatsapp_rust::types::presence::ReceiptType;
 use whatsapp_sim::{Sim, SimConfig};
 
 /// Longer than any step takes on a busy machine; what is awaited usually comes in milliseconds.
@@ -111,4 +112,27 @@ impl whatsapp_rust::types::events::EventHandler for Forward {
         // The test may have ended before the client.
         let _ = self.0.send(event);
     }
+}
+
+/// Waits until the server has taken the message.
+pub(crate) async fn acked(client: &mut Client, id: &str) {
+    let error = client
+        .event("server ack", |event| match event {
+            Event::ServerAck(ack) if ack.id == id => Some(ack.error.clone()),
+            _ => None,
+        })
+        .await;
+    assert_eq!(error, None, "the server took the message");
+}
+
+/// Waits for a receipt for the message.
+pub(crate) async fn receipt(client: &mut Client, id: &str, kind: ReceiptType) {
+    client
+        .event("receipt", |event| match event {
+            Event::Receipt(receipt) => {
+                (receipt.message_ids.iter().any(|known| known == id) && receipt.r#type == kind).then_some(())
+            }
+            _ => None,
+        })
+        .await;
 }
