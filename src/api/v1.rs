@@ -7,7 +7,6 @@ mod messages;
 mod referred;
 mod settings;
 
-use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request};
 use axum::http::StatusCode;

@@ -12,7 +12,7 @@ use super::record::{self, Afterwards, Message, Progress};
 use super::{Outbox, pump, settings};
 use crate::clock::now_ms;
 use crate::session::{self, ReceiptEvent, ReceiptKind, Registry};
-use crate::store::{StoreError, json};
+use crate::store::json;
 
 /// Receipts taken into one write.
 const RECEIPT_BATCH: usize = 256;

@@ -12,15 +12,14 @@ use whatsapp_rust::{Client, NodeFilter};
 
 use super::acks::Acks;
 use super::driver::{ClientSetup, Run, Signal, save_device};
-use super::record::{self, SessionRecord};
+use super::record::SessionRecord;
 use super::registry::PairCodeError;
 use super::state::{Effect, Event, Phase, State};
 use super::{PairingCode, Reason, ReceiptEvent, Snapshot, Status, Versions};
 use super::{inbound, network};
 use crate::clock::{ClockState, now_ms};
 use crate::ids;
-use crate::store::account::{AccountId, AccountStore};
-use crate::store::{Store, StoreError};
+use crate::store::Store;
 
 /// Life-deciding events of one client; a handful in its whole life.
 const SIGNALS: usize = 64;

@@ -5,12 +5,12 @@ use waproto::buffa::MessageField;
 use waproto::whatsapp as wa;
 
 /// The name of a message of a phone's own chat.
-pub fn key(id: &str) -> MessageField<wa::MessageKey> {
+pub(crate) fn key(id: &str) -> MessageField<wa::MessageKey> {
     MessageField::some(wa::MessageKey { id: Some(id.into()), ..Default::default() })
 }
 
 /// `voter` chooses `choice` in the poll that `creator` made with this secret; both are numbers.
-pub fn vote(poll_id: &str, secret: &[u8], creator: &str, voter: &str, choice: &str) -> wa::Message {
+pub(crate) fn vote(poll_id: &str, secret: &[u8], creator: &str, voter: &str, choice: &str) -> wa::Message {
     let jid = |number: &str| format!("{number}@s.whatsapp.net");
     let chosen = [wacore::poll::compute_option_hash(choice).to_vec()];
     let (payload, iv) =

@@ -8,7 +8,6 @@ mod send;
 
 use std::net::IpAddr;
 
-use axum::Json;
 use axum::extract::Request;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};

@@ -9,7 +9,6 @@ mod send;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use axum::Json;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
