@@ -6,4 +6,4 @@ mod name;
 
 pub use address::{Addresses, current};
 pub use mdns::{Announcement, Mdns};
-pub use name::{host_name, is_label};
+pub use name::{await_hardware, host_name, is_label};

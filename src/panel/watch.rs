@@ -60,6 +60,12 @@ pub struct Facts {
     pub update: Option<Update>,
 }
 
+/// One notice of several: the first, and how many more there are. The status API has them all.
+pub fn notice(all: &[String]) -> Option<String> {
+    let first = all.first()?;
+    Some(if all.len() == 1 { first.clone() } else { format!("{first} (+{})", all.len() - 1) })
+}
+
 /// Where the addresses come from.
 #[derive(Clone, Debug)]
 pub enum Addresses {
