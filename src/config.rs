@@ -4,7 +4,8 @@
 //! its default, its explanation, and how it is read and written. The same rows read the file, read the environment and
 //! print the commented configuration of `kurir config`.
 
-use std::io::ErrorKind;
+use std::fs::File;
+use std::io::{ErrorKind, Read};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -17,7 +18,9 @@ use crate::update::board::SlotPaths;
 mod settings;
 
 /// Where a package's configuration file is.
-const PACKAGED_FILE: &str = "/etc/kurir/kurir.toml";
+pub const PACKAGED_FILE: &str = "/etc/kurir/kurir.toml";
+/// Beside the configuration file: what `kurir preset` found wrong, one problem a line.
+pub(crate) const NOTICES_FILE: &str = "preset-errors";
 /// Where a package's service keeps its data.
 const PACKAGED_DATA_DIR: &str = "/var/lib/kurir";
 
@@ -110,8 +113,12 @@ pub struct Config {
     pub media_quota: u64,
     /// The front panel: `auto`, a profile's name, or a file.
     pub board: String,
+    /// Where a box without a display prints its claim code; `None`: on standard error.
+    pub console: Option<PathBuf>,
     /// Language of the front panel.
     pub panel_language: Language,
+    /// What a person has to correct in the boot configuration: the lines of `preset-errors` beside the configuration file.
+    pub notices: Vec<String>,
     /// Where to connect instead of WhatsApp (Cargo feature `sim` only).
     pub whatsapp_url: Option<String>,
     /// Delay added to each sync of the store (Cargo feature `sim` only): an SD card, for the benchmark.
@@ -199,6 +206,44 @@ pub enum ConfigError {
     },
 }
 
+/// Why a single setting is not taken.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Refused {
+    /// No setting has this key.
+    Unknown,
+    /// What the setting takes.
+    Value(String),
+}
+
+/// Lines of `preset-errors` that are read, and bytes of it.
+const NOTICES: (usize, u64) = (50, 16 * 1024);
+
+/// What `kurir preset` found wrong at this start; nothing, if there is no such file.
+fn notices_beside(config_file: &Path) -> Vec<String> {
+    let mut text = Vec::new();
+    let read = File::open(config_file.with_file_name(NOTICES_FILE))
+        .and_then(|file| file.take(NOTICES.1).read_to_end(&mut text));
+    if read.is_err() {
+        return Vec::new();
+    }
+    let lines = String::from_utf8_lossy(&text);
+    let lines = lines.lines().map(|line| line.replace(char::is_control, " ").trim().to_owned());
+    lines.filter(|line| !line.is_empty()).take(NOTICES.0).collect()
+}
+
+/// A value as the text that a setting is read from.
+pub(crate) fn text_of(value: toml::Value) -> String {
+    match value {
+        toml::Value::String(s) => s,
+        toml::Value::Array(items) => items
+            .iter()
+            .map(|v| v.as_str().map_or_else(|| v.to_string(), str::to_owned))
+            .collect::<Vec<_>>()
+            .join(","),
+        other => other.to_string(),
+    }
+}
+
 impl Default for Config {
     fn default() -> Config {
         let mut config = Config {
@@ -245,7 +290,9 @@ impl Default for Config {
             max_connections_per_address: 0,
             media_quota: 0,
             board: String::new(),
+            console: None,
             panel_language: Language::default(),
+            notices: Vec::new(),
             whatsapp_url: None,
             sync_delay: Duration::ZERO,
             limits: Limits::default(),
@@ -278,6 +325,7 @@ impl Config {
         };
         let named = named.or_else(installed);
         let path = named.clone().unwrap_or_else(|| config.data_dir.join("kurir.toml"));
+        config.notices = notices_beside(&path);
         match std::fs::read_to_string(&path) {
             Ok(text) => config.apply_toml(&text, &path)?,
             // A data folder that cannot be one is told to whoever opens it.
@@ -304,18 +352,28 @@ impl Config {
             }
         })?;
         for (key, value) in table {
-            let text = match value {
-                toml::Value::String(s) => s,
-                toml::Value::Array(items) => items
-                    .iter()
-                    .map(|v| v.as_str().map_or_else(|| v.to_string(), str::to_owned))
-                    .collect::<Vec<_>>()
-                    .join(","),
-                other => other.to_string(),
-            };
-            self.set(&key, &text, &path.display().to_string())?;
+            self.set(&key, &text_of(value), &path.display().to_string())?;
         }
         Ok(())
+    }
+
+    /// Takes one setting, as a line of a configuration file would give it.
+    ///
+    /// # Errors
+    /// [`Refused`]; then nothing has changed.
+    pub(crate) fn take(&mut self, key: &str, value: &str) -> Result<(), Refused> {
+        let setting = settings::all().find(|s| s.key == key).ok_or(Refused::Unknown)?;
+        (setting.set)(self, value).map_err(Refused::Value)
+    }
+
+    /// A setting's default, as text; `None`: there is no such setting.
+    pub(crate) fn default_of(key: &str) -> Option<&'static str> {
+        settings::all().find(|setting| setting.key == key).map(|setting| setting.default)
+    }
+
+    /// Every setting's key.
+    pub(crate) fn keys() -> impl Iterator<Item = &'static str> {
+        settings::all().map(|setting| setting.key)
     }
 
     fn set(&mut self, key: &str, value: &str, origin: &str) -> Result<(), ConfigError> {

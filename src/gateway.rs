@@ -20,6 +20,7 @@ use crate::api::tls::{CertificateError, Certificates};
 use crate::api::{self, ApiSettings, Place, control, keys, keys::Keys, limits};
 use crate::clock::{Clock, ClockState};
 use crate::config::Config;
+use crate::console;
 use crate::inbox::{self, Inbox, InboxSettings};
 use crate::lan::{self, Addresses, Announcement, Mdns};
 use crate::media::{FetchPolicy, Previews, Spool, SpoolError};
@@ -275,8 +276,13 @@ impl Gateway {
             fetch,
             country_code: config.country_code.clone(),
             data_dir: config.data_dir.clone(),
+            notices: config.notices.clone(),
         });
-        let facts = watch::Sender::new(Facts { web_url: config.public_url.clone(), ..Facts::default() });
+        let facts = watch::Sender::new(Facts {
+            web_url: config.public_url.clone(),
+            notice: crate::panel::watch::notice(&config.notices),
+            ..Facts::default()
+        });
         let sources = crate::panel::watch::Sources {
             registry: registry.clone(),
             outbox: outbox.clone(),
@@ -327,6 +333,11 @@ impl Gateway {
             clock.watch(),
             stopping.clone(),
         );
+        if let Some(console) = config.console.clone() {
+            let (code, shown, place) = (claim.code(), api.panel.clone(), api.place.clone());
+            tasks
+                .push(("console", tokio::spawn(console::run(console, code, shown, place, stopping.clone()))));
+        }
         tasks.extend([
             ("facts", tokio::spawn(shown)),
             ("addresses", tokio::spawn(lan_addresses.run(stopping.clone()))),

@@ -11,13 +11,15 @@ use kurir::api::control::{self, ControlError, NewKey};
 use kurir::api::keys::{DEFAULT_ACCOUNT, KeyRules, Keys};
 use kurir::api::qr;
 use kurir::board_command;
-use kurir::config::Config;
+use kurir::config::{Config, PACKAGED_FILE};
 use kurir::gateway::{self, Gateway};
 use kurir::notify::ServiceManager;
 use kurir::panel::run::Shown;
 use kurir::session::{Session, Status};
 use kurir::store::erase::Progress;
 use kurir::store::{OpenError, Store};
+use kurir::update::Version;
+use kurir::update::release::Release;
 use kurir::watchdog::Watchdog;
 use serde_json::Value;
 use tokio::sync::watch;
@@ -85,6 +87,44 @@ enum Command {
         /// Do it. Nothing can be brought back.
         #[arg(long)]
         yes: bool,
+    },
+    /// Take over kurir.toml from the card's first partition: the settings of the network and of the gateway. A unit of the
+    /// image runs this at each start, before the network is up.
+    Preset {
+        /// The person's file; it need not exist.
+        #[arg(long, default_value = "/boot/kurir/kurir.toml")]
+        from: PathBuf,
+        /// The image's own settings.
+        #[arg(long, default_value = PACKAGED_FILE)]
+        base: PathBuf,
+        /// The folder below which everything is written.
+        #[arg(long, default_value = "/run")]
+        into: PathBuf,
+    },
+    /// Make the key pair that updates are signed with: the secret key's file, if it is not there yet, and the public key
+    /// printed.
+    #[command(hide = true)]
+    UpdateKey {
+        /// The file of the secret key.
+        secret: PathBuf,
+    },
+    /// Pack and sign an update.
+    #[command(hide = true)]
+    UpdatePack {
+        /// The file of the secret key.
+        #[arg(long)]
+        key: PathBuf,
+        /// The update's version, such as 1.2.3.
+        #[arg(long)]
+        version: Version,
+        /// The kind of box that it is for: arm64, armhf or amd64.
+        #[arg(long)]
+        board: String,
+        /// A partition's name and the file with its contents, NAME=FILE; once for each.
+        #[arg(long = "part", required = true)]
+        parts: Vec<String>,
+        /// The file to write.
+        out: PathBuf,
     },
     /// Write what a package holds beside the program: manual page, shell completions, configuration file.
     #[command(hide = true)]
@@ -187,6 +227,23 @@ fn environment(name: &str) -> Option<String> {
 }
 
 fn run(arguments: Arguments) -> anyhow::Result<End> {
+    match &arguments.command {
+        Command::UpdateKey { secret } => {
+            cli::release::key(secret)?;
+            return Ok(End::Exit);
+        }
+        Command::UpdatePack { key, version, board, parts, out } => {
+            cli::release::pack(&Release { key, version: *version, board, parts }, out)?;
+            return Ok(End::Exit);
+        }
+        _ => {}
+    }
+    // Before any other settings are looked at: it makes them.
+    if let Command::Preset { from, base, into } = &arguments.command {
+        kurir::log::init("warn");
+        cli::preset::run(from, base, into)?;
+        return Ok(End::Exit);
+    }
     let config = Config::load(arguments.config.as_deref(), environment)?;
     if matches!(arguments.command, Command::Config) {
         print!("{}", config.to_commented_toml());
@@ -222,7 +279,12 @@ fn run(arguments: Arguments) -> anyhow::Result<End> {
                 board_command::test(&config, &mut std::io::stdout()).await?;
             }
             Command::Erase { yes } => erase(&config, yes).await?,
-            Command::Config | Command::PackageFiles { .. } => {}
+            // Done above, without a runtime.
+            Command::Config
+            | Command::PackageFiles { .. }
+            | Command::Preset { .. }
+            | Command::UpdateKey { .. }
+            | Command::UpdatePack { .. } => {}
         }
         Ok(End::Exit)
     });
@@ -243,7 +305,10 @@ async fn serve(config: &Config) -> anyhow::Result<End> {
     let prints = !gateway.panel_takes_terminal();
     if prints {
         println!("Kurir {VERSION} is listening on http://{}", gateway.address());
-        if gateway.claim().is_closed() {
+        // With a console of its own, the code belongs there and in no log.
+        if gateway.claim().is_closed() && config.console.is_some() {
+            println!("This box has no owner yet; its claim code is on its screen or its console.");
+        } else if gateway.claim().is_closed() {
             tokio::spawn(show_claim(gateway.claim().code(), gateway.shown()));
         } else if !gateway.claim().is_claimed() {
             println!("No API key exists yet: run `kurir key new --name NAME` in another terminal.");

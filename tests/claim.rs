@@ -7,13 +7,19 @@ mod process;
 mod support;
 
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
+use kurir::api::Place;
+use kurir::config::Config;
+use kurir::panel::run::{Health, Parts, Shown};
 use process::{kurir, run};
 use serde_json::{Value, json};
 use support::files::form;
 use support::{Answer, Office, PATIENCE, request};
-use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader, Lines};
+use tokio::net::unix::pipe;
+use tokio::sync::watch;
 use whatsapp_sim::{Sim, SimConfig};
 
 const PASSWORD: &str = "rahasia kantor";
@@ -49,6 +55,99 @@ impl NewBox {
         let headers = [("x-api-key", key), ("content-type", "application/json")];
         request(self.address, method, path, &headers, body.to_string()).await.unwrap()
     }
+}
+
+/// A pipe stands for the serial line: what is written can be awaited.
+struct Console {
+    path: PathBuf,
+    lines: Lines<BufReader<pipe::Receiver>>,
+}
+
+impl Console {
+    fn make(folder: &Path) -> Console {
+        let path = folder.join("console");
+        assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+        // Open for writing as well, or it would end with its first writer.
+        let pipe = pipe::OpenOptions::new().read_write(true).open_receiver(&path).unwrap();
+        Console { path, lines: BufReader::new(pipe).lines() }
+    }
+
+    /// The next line that is not empty: each of ours begins on a line of its own.
+    async fn next(&mut self) -> String {
+        let next = async {
+            loop {
+                let line = self.lines.next_line().await.unwrap().unwrap();
+                if !line.is_empty() {
+                    return line;
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, next).await.expect("nothing on the console")
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_display_the_code_and_the_address_are_on_the_console_and_nowhere_else() {
+    let sim = Sim::start(SimConfig::default()).await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let mut console = Console::make(folder.path());
+    let mut child = kurir(folder.path(), &["serve"])
+        .env("KURIR_LISTEN", "0.0.0.0:0")
+        .env("KURIR_HOST_NAME", "kurir-a1b2")
+        .env("KURIR_CONSOLE", &console.path)
+        .env("KURIR_WHATSAPP_URL", sim.ws_url())
+        .spawn()
+        .unwrap();
+    let mut stdout = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut stderr = child.stderr.take().unwrap();
+    let printed = console.next().await;
+    let (code, url) = printed.strip_prefix("Kurir: claim code ").unwrap().split_once(", ").unwrap();
+    assert!(code.len() == 9 && code.as_bytes()[4] == b'-', "{printed}");
+    let first = stdout.next_line().await.unwrap().unwrap();
+    let port = first.rsplit_once(':').unwrap().1.to_owned();
+    assert_eq!(url, format!("http://kurir-a1b2.local:{port}/"));
+    let address: SocketAddr = format!("127.0.0.1:{port}").parse().unwrap();
+    let body = json!({"code": code, "password": PASSWORD}).to_string();
+    let headers = [("content-type", "application/json")];
+    let answer = request(address, "POST", "/api/v1/claim", &headers, body).await.unwrap();
+    assert_eq!(answer.status, 200, "{answer:?}");
+    child.kill().await.unwrap();
+    let mut said = first;
+    while let Some(line) = stdout.next_line().await.unwrap() {
+        said += &line;
+    }
+    stderr.read_to_string(&mut said).await.unwrap();
+    assert!(!said.contains(code), "{said}");
+}
+
+#[tokio::test]
+async fn each_new_code_is_on_the_console_and_none_while_a_display_shows_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let console = Console::make(folder.path());
+    let (code, codes) = watch::channel(Some("DDDD-4444".to_owned()));
+    let (addresses, known) = watch::channel(vec!["192.168.1.9".parse().unwrap()]);
+    let http = "0.0.0.0:80".parse().unwrap();
+    let place = Place { host: "kurir-a1b2".into(), http, https: None, announced: false, addresses: known };
+    let none =
+        kurir::panel::run::nothing(&Parts::open(&Config { board: "none".into(), ..Config::default() }));
+    let works = Shown { display: Health::Works, ..none.clone() };
+    let (panel, shown) = watch::channel(works);
+    let (stop, stopping) = watch::channel(false);
+    let run = tokio::spawn(kurir::console::run(console.path.clone(), codes, shown, place, stopping));
+    // It has looked at the first code, and has nothing to print.
+    tokio::task::yield_now().await;
+    tokio::task::yield_now().await;
+    code.send_replace(Some("AAAA-2222".into()));
+    panel.send_replace(none);
+    let mut console = console;
+    assert_eq!(console.next().await, "Kurir: claim code AAAA-2222, http://192.168.1.9/");
+    code.send_replace(Some("CCCC-3333".into()));
+    assert_eq!(console.next().await, "Kurir: claim code CCCC-3333, http://192.168.1.9/");
+    addresses.send_replace(vec!["192.168.1.10".parse().unwrap()]);
+    assert_eq!(console.next().await, "Kurir: claim code CCCC-3333, http://192.168.1.10/");
+    code.send_replace(None);
+    stop.send(true).unwrap();
+    run.await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -151,6 +151,18 @@ fn noise_key(session: &Session) -> Vec<u8> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_wrong_in_the_boot_configuration_is_on_the_screen() {
+    let (_hands, parts) = panel();
+    let sim = Sim::start(SimConfig::default()).await.unwrap();
+    let wrong = |config: &mut kurir::config::Config| {
+        config.notices = vec!["kurir.toml: country: wajib".into(), "kurir.toml: dns: salah".into()];
+    };
+    let office = Office::open_panel(sim, wrong, |_| parts).await;
+    assert!(comes(&mut office.gateway.shown(), |shown| shown.screen == "notice").await);
+    assert_eq!(office.gateway.facts().borrow().notice.as_deref(), Some("kurir.toml: country: wajib (+1)"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_person_with_two_buttons_and_a_phone_pairs_unlinks_and_erases() {
     let (hands, office) = office().await;
     hands.sees_screen(&office.gateway, "no-session").await;

@@ -98,6 +98,7 @@ fn report(api: &Shared) -> (StatusCode, Value) {
         "counts": Value::Object(counts),
         "sessions": sessions,
         "panel": panel::status(api),
+        "notices": api.notices,
     });
     (if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, body)
 }

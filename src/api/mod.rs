@@ -103,6 +103,8 @@ pub struct Shared {
     pub checks: Checks,
     /// The data folder, for messages to people.
     pub data_dir: PathBuf,
+    /// What a person has to correct in the boot configuration.
+    pub notices: Vec<String>,
     /// What the front panel shows.
     pub panel: watch::Receiver<Shown>,
     /// Becomes true when everything is to be erased.

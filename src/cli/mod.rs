@@ -1,4 +1,6 @@
 //! What single commands do beyond calling the library.
 
+pub(crate) mod preset;
+pub(crate) mod release;
 pub(crate) mod status;
 pub(crate) mod update;

@@ -31,6 +31,9 @@ pub(crate) fn text(answer: &Value) -> String {
         }
         _ => lines.push(format!("  disk         {}", word(&disk["error"]))),
     }
+    for notice in answer["notices"].as_array().into_iter().flatten() {
+        lines.push(format!("  correct      {}", word(notice)));
+    }
     let sessions = answer["sessions"].as_array().map(Vec::as_slice).unwrap_or_default();
     if sessions.is_empty() {
         lines.push("  sessions     none".into());
@@ -62,6 +65,7 @@ mod tests {
             "certificate": {"source": "self-signed", "sha256": "AB:CD", "not_after": "2049-12-31T00:00:00Z"},
             "claim": "waiting for its owner", "store": "ok", "clock": "set",
             "disk": {"free": 1_048_576_000_u64, "total": 2_097_152_000_u64},
+            "notices": ["kurir.toml: country: is needed"],
             "sessions": [
                 {"session": 1, "status": "connected", "reason": "none", "queued": 0},
                 {"session": 2, "status": "connecting", "reason": "network", "queued": 7},
@@ -75,6 +79,7 @@ mod tests {
             "AB:CD",
             "waiting for its owner",
             "1000 MB free of 2000 MB",
+            "correct      kurir.toml: country: is needed",
             "session 1    connected, 0 waiting",
             "session 2    connecting (network), 7 waiting",
         ] {

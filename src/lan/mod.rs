@@ -6,4 +6,4 @@ mod name;
 
 pub use address::Addresses;
 pub use mdns::{Announcement, Mdns};
-pub use name::{host_name, is_label};
+pub use name::{await_hardware, host_name, is_label};

@@ -3,11 +3,16 @@
 
 use std::io::Write;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use crate::ids;
 
 /// Where the kernel shows network interfaces.
 const INTERFACES: &str = "/sys/class/net";
+/// Where the firmware of a Raspberry Pi describes the board.
+const DEVICE_TREE: &str = "/proc/device-tree";
+/// How often to look whether an interface is there.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// Whether this can be a host name: one label of RFC 1123 (letters, digits, dashes; at most 63).
 pub fn is_label(name: &str) -> bool {
@@ -20,20 +25,44 @@ pub fn is_label(name: &str) -> bool {
 /// The box's host name: the one that was set, or `kurir-XXXX`. Without a hardware address, XXXX is random and kept in
 /// the data folder.
 pub fn host_name(set: Option<&str>, data_dir: &Path) -> String {
-    name_from(set, Path::new(INTERFACES), data_dir)
+    name_from(set, Path::new(INTERFACES), Path::new(DEVICE_TREE), data_dir)
 }
 
-fn name_from(set: Option<&str>, interfaces: &Path, data_dir: &Path) -> String {
+/// Waits until a hardware address is known, for so long at most: early in the start the drivers may still be on their
+/// way, and the name must not depend on which of them was first.
+pub fn await_hardware(patience: Duration) {
+    let until = Instant::now() + patience;
+    while hardware_suffix(Path::new(INTERFACES), Path::new(DEVICE_TREE)).is_none() && Instant::now() < until {
+        std::thread::sleep(LOOK_EVERY);
+    }
+}
+
+fn name_from(set: Option<&str>, interfaces: &Path, device_tree: &Path, data_dir: &Path) -> String {
     if let Some(name) = set {
         return name.to_ascii_lowercase();
     }
-    let suffix = hardware_suffix(interfaces).unwrap_or_else(|| kept_suffix(&data_dir.join("box-id")));
+    let suffix =
+        hardware_suffix(interfaces, device_tree).unwrap_or_else(|| kept_suffix(&data_dir.join("box-id")));
     format!("kurir-{suffix}")
+}
+
+fn hardware_suffix(interfaces: &Path, device_tree: &Path) -> Option<String> {
+    board_suffix(device_tree).or_else(|| interface_suffix(interfaces))
+}
+
+/// The last two bytes of the hardware address that the firmware gave to the board's own Ethernet port. It is there before
+/// any driver is.
+fn board_suffix(device_tree: &Path) -> Option<String> {
+    let alias = std::fs::read_to_string(device_tree.join("aliases/ethernet0")).ok()?;
+    let node = alias.trim_end_matches('\0').trim_start_matches('/');
+    let address = std::fs::read(device_tree.join(node).join("local-mac-address")).ok()?;
+    // Zeros stand there until a firmware writes over them.
+    (address.len() == 6 && address.iter().any(|b| *b != 0)).then(|| hex::encode(&address[4..]))
 }
 
 /// The last two bytes of the hardware address of the first real interface: Ethernet before Wi-Fi, so that plugging in a
 /// cable or not does not matter.
-fn hardware_suffix(interfaces: &Path) -> Option<String> {
+fn interface_suffix(interfaces: &Path) -> Option<String> {
     let mut real: Vec<(bool, String, String)> = std::fs::read_dir(interfaces)
         .ok()?
         .flatten()
@@ -103,10 +132,22 @@ mod tests {
         interface(sys.path(), "lo", "00:00:00:00:00:00", false);
         interface(sys.path(), "docker0", "02:42:aa:bb:cc:dd", false);
         interface(sys.path(), "wlan0", "dc:a6:32:01:ff:ee", true);
-        assert_eq!(name_from(None, sys.path(), data.path()), "kurir-ffee");
+        assert_eq!(name_from(None, sys.path(), sys.path(), data.path()), "kurir-ffee");
         interface(sys.path(), "eth0", "dc:a6:32:01:A1:B2", true);
-        assert_eq!(name_from(None, sys.path(), data.path()), "kurir-a1b2");
-        assert_eq!(name_from(Some("Kantor-1"), sys.path(), data.path()), "kantor-1");
+        assert_eq!(name_from(None, sys.path(), sys.path(), data.path()), "kurir-a1b2");
+        std::fs::create_dir_all(sys.path().join("aliases")).unwrap();
+        std::fs::create_dir_all(sys.path().join("scb/ethernet@7d580000")).unwrap();
+        std::fs::write(sys.path().join("aliases/ethernet0"), "/scb/ethernet@7d580000\0").unwrap();
+        let address = sys.path().join("scb/ethernet@7d580000/local-mac-address");
+        std::fs::write(&address, [0; 6]).unwrap();
+        assert_eq!(
+            name_from(None, sys.path(), sys.path(), data.path()),
+            "kurir-a1b2",
+            "no firmware wrote it"
+        );
+        std::fs::write(&address, [0xdc, 0xa6, 0x32, 1, 0xc3, 0xd4]).unwrap();
+        assert_eq!(name_from(None, sys.path(), sys.path(), data.path()), "kurir-c3d4");
+        assert_eq!(name_from(Some("Kantor-1"), sys.path(), sys.path(), data.path()), "kantor-1");
         assert_eq!(
             std::fs::read_dir(data.path()).unwrap().count(),
             0,
@@ -119,11 +160,14 @@ mod tests {
         let sys = tempfile::tempdir().unwrap();
         let data = tempfile::tempdir().unwrap();
         interface(sys.path(), "eth0", "00:00:00:00:00:00", true);
-        let first = name_from(None, sys.path(), data.path());
+        let first = name_from(None, sys.path(), sys.path(), data.path());
         assert!(first.len() == 10 && first.starts_with("kurir-") && is_label(&first), "{first}");
-        assert_eq!(name_from(None, sys.path(), data.path()), first);
+        assert_eq!(name_from(None, sys.path(), sys.path(), data.path()), first);
         std::fs::write(data.path().join("box-id"), "../x").unwrap();
-        assert!(is_label(&name_from(None, sys.path(), data.path())), "a damaged file is replaced");
+        assert!(
+            is_label(&name_from(None, sys.path(), sys.path(), data.path())),
+            "a damaged file is replaced"
+        );
     }
 
     #[test]

@@ -59,6 +59,12 @@ pub struct Facts {
     pub update: Option<Update>,
 }
 
+/// One notice of several: the first, and how many more there are. The status API has them all.
+pub fn notice(all: &[String]) -> Option<String> {
+    let first = all.first()?;
+    Some(if all.len() == 1 { first.clone() } else { format!("{first} (+{})", all.len() - 1) })
+}
+
 /// What is looked at.
 pub struct Sources {
     /// The sessions.

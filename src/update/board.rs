@@ -18,6 +18,10 @@ use super::{Boot, Disk, Memory, Slot};
 const BOOT: &str = "boot";
 /// Where the firmware says which partition it started from (a big-endian number).
 const STARTED_FROM: &str = "/proc/device-tree/chosen/bootloader/partition";
+/// Where the image's initramfs says which slot's root it mounted: `a` or `b`.
+const MOUNTED: &str = "/run/kurir-slot";
+/// Where the slot is named if there is no such firmware, as in a virtual machine: `kurir.slot=a`.
+const COMMAND_LINE: &str = "/proc/cmdline";
 
 /// The kind of box that this program was built for.
 pub const KIND: &str = if cfg!(target_arch = "aarch64") {
@@ -142,6 +146,8 @@ impl Disk for Partitions {
 pub struct Firmware {
     autoboot: PathBuf,
     started_from: PathBuf,
+    mounted: PathBuf,
+    command_line: PathBuf,
     restart: Vec<String>,
     a: u32,
     b: u32,
@@ -159,7 +165,51 @@ impl Firmware {
         if a == b {
             return Err("both slots have the same boot partition".into());
         }
-        Ok(Firmware { autoboot, started_from: STARTED_FROM.into(), restart, a, b })
+        Ok(Firmware {
+            autoboot,
+            started_from: STARTED_FROM.into(),
+            mounted: MOUNTED.into(),
+            command_line: COMMAND_LINE.into(),
+            restart,
+            a,
+            b,
+        })
+    }
+
+    /// What the firmware says; `None`: it is not a Pi's.
+    fn started(&self) -> io::Result<Option<Slot>> {
+        let bytes = match std::fs::read(&self.started_from) {
+            Ok(bytes) => bytes,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(e) => return Err(e),
+        };
+        let number = bytes.as_slice().try_into().map(u32::from_be_bytes);
+        let number =
+            number.map_err(|_| io::Error::other(format!("{} has no number", self.started_from.display())))?;
+        self.slot(number, "the firmware").map(Some)
+    }
+
+    /// What the initramfs says; `None`: it says nothing.
+    fn mounted(&self) -> io::Result<Option<Slot>> {
+        match std::fs::read_to_string(&self.mounted) {
+            Ok(text) => slot_named(text.trim())
+                .map(Some)
+                .ok_or_else(|| io::Error::other(format!("{} holds neither a nor b", self.mounted.display()))),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// What the kernel's command line says.
+    fn on_command_line(&self) -> io::Result<Slot> {
+        let line = std::fs::read_to_string(&self.command_line)?;
+        let slot =
+            line.split_ascii_whitespace().find_map(|word| slot_named(word.strip_prefix("kurir.slot=")?));
+        slot.ok_or_else(|| {
+            io::Error::other(
+                "neither the firmware nor kurir.slot=a or b on the kernel's command line says so",
+            )
+        })
     }
 
     fn slot(&self, number: u32, from: &str) -> io::Result<Slot> {
@@ -185,6 +235,14 @@ fn partition_number(slot: &SlotPaths) -> Result<u32, String> {
     name[name.len() - digits..].parse().map_err(|_| format!("{} has no partition number", path.display()))
 }
 
+fn slot_named(text: &str) -> Option<Slot> {
+    match text {
+        "a" => Some(Slot::A),
+        "b" => Some(Slot::B),
+        _ => None,
+    }
+}
+
 /// `boot_partition` under `[all]`.
 fn preferred_in(autoboot: &str) -> Option<u32> {
     let mut section = "all";
@@ -208,11 +266,15 @@ fn autoboot(preferred: u32, other: u32) -> String {
 
 impl Boot for Firmware {
     fn running(&mut self) -> io::Result<Slot> {
-        let bytes = std::fs::read(&self.started_from)?;
-        let number = bytes.as_slice().try_into().map(u32::from_be_bytes);
-        let number =
-            number.map_err(|_| io::Error::other(format!("{} has no number", self.started_from.display())))?;
-        self.slot(number, "the firmware")
+        match (self.mounted()?, self.started()?) {
+            // Whichever is wrong, the slot that runs could be written over.
+            (Some(mounted), Some(started)) if mounted != started => Err(io::Error::other(format!(
+                "{} says {mounted}, and the firmware {started}",
+                self.mounted.display()
+            ))),
+            (Some(slot), _) | (None, Some(slot)) => Ok(slot),
+            (None, None) => self.on_command_line(),
+        }
     }
 
     fn preferred(&mut self) -> io::Result<Slot> {
@@ -347,14 +409,40 @@ mod tests {
         assert_eq!(std::fs::read_to_string(&file).unwrap(), autoboot(2, 3));
         std::fs::write(&file, "[all]\nboot_partition=7\n").unwrap();
         assert!(firmware.preferred().unwrap_err().to_string().contains('7'));
-        firmware.started_from = dir.path().join("partition");
-        std::fs::write(&firmware.started_from, 3u32.to_be_bytes()).unwrap();
-        assert_eq!(firmware.running().unwrap(), Slot::B);
-        std::fs::write(&firmware.started_from, "x").unwrap();
-        assert!(firmware.running().is_err());
         firmware.restart = vec!["false".into()];
         assert!(firmware.try_other().is_err());
         assert!(Firmware::new(file, &a, &a).is_err());
+    }
+
+    #[test]
+    fn the_slot_that_runs_is_told_by_the_firmware_the_initramfs_or_the_command_line() {
+        let dir = tempfile::tempdir().unwrap();
+        let (a, b) = slots(dir.path());
+        let mut firmware = Firmware::new(dir.path().join("autoboot.txt"), &a, &b).unwrap();
+        firmware.started_from = dir.path().join("partition");
+        firmware.mounted = dir.path().join("kurir-slot");
+        firmware.command_line = dir.path().join("cmdline");
+        let write = |name: &str, bytes: &[u8]| std::fs::write(dir.path().join(name), bytes).unwrap();
+        write("cmdline", b"root=/dev/vda5 xkurir.slot=a ro\n");
+        assert!(firmware.running().unwrap_err().to_string().contains("kurir.slot"), "nobody says it");
+        write("cmdline", b"console=ttyAMA0 kurir.slot=b ro\n");
+        assert_eq!(firmware.running().unwrap(), Slot::B);
+        // A Pi's firmware knows better than a line that somebody copied.
+        write("partition", &2u32.to_be_bytes());
+        assert_eq!(firmware.running().unwrap(), Slot::A);
+        write("kurir-slot", b"a\n");
+        assert_eq!(firmware.running().unwrap(), Slot::A);
+        write("kurir-slot", b"b\n");
+        assert!(firmware.running().is_err(), "they disagree");
+        std::fs::remove_file(&firmware.started_from).unwrap();
+        assert_eq!(firmware.running().unwrap(), Slot::B);
+        write("kurir-slot", b"c\n");
+        assert!(firmware.running().is_err());
+        std::fs::remove_file(&firmware.mounted).unwrap();
+        write("partition", b"x");
+        assert!(firmware.running().is_err());
+        write("partition", &7u32.to_be_bytes());
+        assert!(firmware.running().unwrap_err().to_string().contains('7'));
     }
 
     #[test]

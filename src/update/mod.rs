@@ -10,6 +10,7 @@ pub mod board;
 pub mod bundle;
 mod install;
 mod record;
+pub mod release;
 mod trial;
 
 pub use bundle::{Bundle, Manifest, Part, PublicKey, Version};

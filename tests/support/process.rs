@@ -58,6 +58,16 @@ impl Process {
         Process::start(kurir(folder, &["serve"]), sim, environment).await
     }
 
+    /// The program with these arguments, once it listens.
+    pub async fn serve_with(
+        folder: &Path,
+        arguments: &[&str],
+        sim: &Sim,
+        environment: &[(&str, &str)],
+    ) -> Process {
+        Process::start(kurir(folder, arguments), sim, environment).await
+    }
+
     /// As [`Process::serve`], started by another program, which gets the gateway's path as its last argument.
     pub async fn serve_through(
         program: &[&str],

@@ -45,6 +45,9 @@ pub(in crate::api) struct BoxReady {
     sessions: Vec<BoxSession>,
     #[schema(inline)]
     panel: BoxPanel,
+    /// What a person has to correct in the boot configuration, in the panel's language.
+    #[schema(example = json!(["kurir.toml: wifi_password: must have 8 to 63 characters"]))]
+    notices: Vec<String>,
 }
 
 /// The front panel.

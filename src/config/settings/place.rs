@@ -220,6 +220,17 @@ pub(super) const SETTINGS: &[Setting] = &[
         get: |c| c.board.clone(),
     },
     Setting {
+        key: "console",
+        default: "",
+        doc: "Where a box without a display prints the code that claims it, and its address: /dev/console. Set by the image.\nEmpty: standard error, on which a service's log is.",
+        secret: false,
+        set: |c, v| {
+            c.console = Some(v.trim()).filter(|v| !v.is_empty()).map(PathBuf::from);
+            Ok(())
+        },
+        get: |c| c.console.as_ref().map(|path| path.display().to_string()).unwrap_or_default(),
+    },
+    Setting {
         key: "panel_language",
         default: "id",
         doc: "Language of the front panel: id (Indonesian) or en (English).",
