@@ -10,6 +10,8 @@ from .office import NO_ANSWER, request
 
 # Longer than a start takes on a busy machine of two cores, which emulates both of the box's.
 BOOT_PATIENCE = 240
+# What the console of a box that is well never says.
+TROUBLE = r"Kernel panic|Oops|Internal error|EXT4-fs.*error|I/O error|kurir-init:.*(damaged|cannot|stays)|FAILED|emergency mode"
 
 
 class Start(NamedTuple):
@@ -29,11 +31,18 @@ class Box:
         self.lan = Lan()
         self.guest = None
         self.starts = []
+        self._powered = 0
         self.key = None
+
+    def begin(self):
+        """Power on."""
+        self.guest = Guest(self.arch, self.card, self._folder, {80: self.http, 443: self.https}, self.lan)
+        self._powered += 1
+        return self.guest
 
     def start(self):
         """Power on, and wait until the API answers."""
-        guest = self.guest = Guest(self.arch, self.card, self._folder, {80: self.http, 443: self.https}, self.lan)
+        guest = self.begin()
         end = guest.power_on + BOOT_PATIENCE
         # Single frames, because QEMU's forwarding says nothing of what the guest's kernel answers, and slows down with tries.
         while not self.lan.listens(80, 0.1):
@@ -50,12 +59,12 @@ class Box:
         start = Start(time.monotonic() - guest.power_on, not self.starts)
         self.starts.append(start)
         self.check()
-        self.say(f"start {len(self.starts)}: listening {start.listening:.1f} s after power-on")
+        self.say(f"start {self._powered}: listening {start.listening:.1f} s after power-on")
 
     def check(self, end=None):
         """Fails if the box cannot be well."""
         self.guest.check()
-        bad = self.guest.find(r"Kernel panic|\[FAILED\]|EXT4-fs error|Internal error|emergency mode|Oops")
+        bad = self.guest.find(TROUBLE)
         if bad:
             raise BootFailed("the console says:\n" + "\n".join(bad[:5]))
         if end and time.monotonic() > end:
@@ -104,7 +113,7 @@ class Box:
 
     def _keep(self, guest):
         guest.kill()
-        with open(os.path.join(self._folder, f"console-{len(self.starts)}.log"), "w", encoding="utf-8") as file:
+        with open(os.path.join(self._folder, f"console-{self._powered}.log"), "w", encoding="utf-8") as file:
             file.write("\n".join(guest.tail(100_000)) + "\n")
 
     def close(self):

@@ -50,7 +50,8 @@ class Guest:
             "-monitor", "none", "-serial", "stdio", "-qmp", f"unix:{sockets['qmp']},server=on,wait=off",
             "-kernel", card.take(Card.BOOT_A, "vmlinuz", os.path.join(folder, "vmlinuz")),
             "-initrd", card.take(Card.BOOT_A, "initrd.img", os.path.join(folder, "initrd.img")),
-            "-append", f"{command_line} kurir.slot=a console=ttyAMA0",
+            # The image is quiet; here the kernel, its initramfs and a unit that fails are to be heard.
+            "-append", f"{command_line} kurir.slot=a console=ttyAMA0 loglevel=7 systemd.show_status=error",
             "-blockdev", f"nbd,node-name=card,server.type=unix,server.path={sockets['nbd']},export=card",
             "-device", "virtio-blk-pci,drive=card,write-cache=on",
             # A hub, so that lan.Lan hears and says what it likes beside QEMU's own network.

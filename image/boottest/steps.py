@@ -51,10 +51,21 @@ def answers_the_claim_only(box):
     need(box.request("GET", "/").status == 200, "the page of the claim is not shown")
 
 
+def code_on_console(box):
+    """The claim code and the box's address, as the serial console shows them."""
+    return box.guest.console(r"Kurir: claim code (\w{4}-\w{4}), (http://\S+)", 60)[1].groups()
+
+
+def claim_and_size(box):
+    """Claims the box and returns the size of its data partition's file system in bytes."""
+    code, _ = code_on_console(box)
+    box.key = box.ok("POST", "/api/v1/claim", {"code": code, "password": PASSWORD}).json()["key"]
+    return box.metrics()["kurir_disk_size_bytes"]
+
+
 def claim(box):
     """With the code that the serial console shows. Returns the box's address as the console has it."""
-    _, line = box.guest.console(r"Kurir: claim code (\w{4}-\w{4}), (http://\S+)", 60)
-    code, address = line.groups()
+    code, address = code_on_console(box)
     need(address == f"http://{NAME}.local/", f"the console names the box {address}, not http://{NAME}.local/")
     wrong = "ACEF-3467" if code != "ACEF-3467" else "ACEF-3469"
     answer = box.request("POST", "/api/v1/claim", {"code": wrong, "password": PASSWORD})
