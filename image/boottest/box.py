@@ -22,9 +22,10 @@ class Start(NamedTuple):
 
 
 class Box:
-    """`say` prints a line of progress."""
+    """`say` prints a line of progress. The consoles' logs are NAME-1.log and so on in the folder."""
 
-    def __init__(self, arch, card, folder, say):
+    def __init__(self, arch, card, folder, say, name="console"):
+        self._name = name
         self.arch, self.card, self.say = arch, card, say
         self._folder = folder
         self.http, self.https = free_port(), free_port()
@@ -113,7 +114,7 @@ class Box:
 
     def _keep(self, guest):
         guest.kill()
-        with open(os.path.join(self._folder, f"console-{self._powered}.log"), "w", encoding="utf-8") as file:
+        with open(os.path.join(self._folder, f"{self._name}-{self._powered}.log"), "w", encoding="utf-8") as file:
             file.write("\n".join(guest.tail(100_000)) + "\n")
 
     def close(self):

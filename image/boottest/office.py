@@ -27,13 +27,26 @@ class Answer:
         return f"{self.status}: {self.body[:300].decode(errors='replace')}"
 
 
-def request(port, method, path, body=None, headers=(), timeout=30, tls=None):
-    """One request to 127.0.0.1. OSError or HTTPException if there is no whole answer."""
+class Named(http.client.HTTPSConnection):
+    """HTTPS to 127.0.0.1, where a server is expected that is called otherwise."""
+
+    def __init__(self, name, port, timeout, context):
+        super().__init__(name, port, timeout=timeout)
+        self._tls = context
+
+    def connect(self):
+        plain = socket.create_connection(("127.0.0.1", self.port), timeout=self.timeout)
+        self.sock = self._tls.wrap_socket(plain, server_hostname=self.host)
+
+
+def request(port, method, path, body=None, headers=(), timeout=30, tls=None, name="127.0.0.1"):
+    """One request to 127.0.0.1. OSError or HTTPException if there is no whole answer. `tls`: over HTTPS, with a certificate for
+    `name`."""
     headers = dict(headers)
     if body is not None and not isinstance(body, bytes):
         body, headers = json.dumps(body).encode(), {"Content-Type": "application/json", **headers}
     if tls:
-        connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=timeout, context=tls)
+        connection = Named(name, port, timeout, tls)
     else:
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
     try:

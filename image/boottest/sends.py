@@ -54,6 +54,7 @@ class Sends:
                     attempt += 1
                     with self._changed:
                         self.unsure.add(text)
+                        self._changed.notify_all()
                         self._changed.wait_for(lambda: self._over or self._start > start, timeout=60)
                     continue
                 if answer.status == 200:

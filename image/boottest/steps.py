@@ -97,9 +97,7 @@ def speaks_https(box):
     need(shown["source"] == "self-signed", f"the certificate is {shown}")
     need(shown["sha256"].replace(":", "").lower() == fingerprint, f"the fingerprint is {fingerprint}, not {shown['sha256']}")
     # Connecting by its name, with nothing trusted but this certificate.
-    tls = trusting(der)
-    tls.wrap_socket, plain = (lambda sock, **options: plain(sock, **options | {"server_hostname": f"{NAME}.local"})), tls.wrap_socket
-    answer = request(box.https, "GET", "/readyz", headers={"X-API-Key": box.key}, tls=tls)
+    answer = request(box.https, "GET", "/readyz", tls=trusting(der), name=f"{NAME}.local")
     need(answer.status == 200, f"/readyz over HTTPS is answered {answer}")
     return fingerprint
 
