@@ -3,10 +3,13 @@
 QEMU's user networking forwards single ports and no multicast, so the neighbour sits on a hub beside it.
 """
 
+import itertools
+import math
 import select
 import socket
 import struct
 import time
+from typing import NamedTuple
 
 from .guest import ADDRESS, MAC, free_port
 
@@ -52,6 +55,14 @@ def dns_name(name):
     return b"".join(bytes([len(part)]) + part.encode() for part in name.split(".")) + b"\0"
 
 
+class Knocks(NamedTuple):
+    """What became of the TCP ports that were knocked on."""
+
+    open: set
+    refused: set
+    silent: set
+
+
 class Lan:
     """The neighbour. QEMU gets `arguments()`; frames that come while nobody asks are dropped."""
 
@@ -73,13 +84,17 @@ class Lan:
     def _send(self, packet, mac=None, kind=IPV4):
         self._socket.sendto((mac or self._box) + OUR_MAC + struct.pack(">H", kind) + packet, self._qemu)
 
-    def _frames(self, seconds):
-        """What comes for us within that time: (source, target, protocol, payload). Answers who asks for our address."""
-        end = time.monotonic() + seconds
+    def _frames(self, seconds, idle=None):
+        """What comes for us within that time: (source, target, protocol, payload), or until nothing more has come for `idle`
+        seconds after something came. Answers who asks for our address."""
+        end, some = time.monotonic() + seconds, False
         while True:
             left = end - time.monotonic()
+            if some and idle:
+                left = min(left, idle)
             if left <= 0 or not select.select([self._socket], [], [], left)[0]:
                 return
+            some = True
             frame = self._socket.recv(65536)
             kind, packet = struct.unpack(">H", frame[12:14])[0], frame[14:]
             if frame[6:12] != self._box:
@@ -100,37 +115,39 @@ class Lan:
 
     def listens(self, port, seconds):
         """Whether the port takes a connection within that time."""
-        return port in self.open_tcp_ports([port], seconds=seconds)[0]
+        return port in self.knock([port], seconds, again=seconds).open
 
-    def open_tcp_ports(self, ports=range(1, 65536), burst=128, seconds=120):
-        """Knocks on each port until it has answered: those that take a connection, and those that said nothing at all."""
+    def knock(self, ports, seconds, again=1, window=64):
+        """Knocks on each port, a window of them at a time and on one that says nothing every `again` seconds, in their order
+        and for as many seconds at most."""
         self._drain()
-        waiting, found = list(ports), set()
-        near, end = 40000, time.monotonic() + seconds
-        while waiting and time.monotonic() < end:
-            near += 1
-            answered = set()
-            for at in range(0, len(waiting), burst):
-                if time.monotonic() > end:
+        waiting, asked, knocks = iter(ports), {}, Knocks(set(), set(), set())
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            now = time.monotonic()
+            for port in itertools.islice(waiting, window - len(asked)):
+                asked[port] = -math.inf
+            if not asked:
+                break
+            for port, at in asked.items():
+                if at + again <= now:
+                    asked[port] = now
+                    self._send(tcp(OUR_ADDRESS, ADDRESS, 40000, port, SYN))
+            for source, target, protocol, data in self._frames(min(again, end - now), idle=0.005):
+                if (source, target, protocol) != (ADDRESS, OUR_ADDRESS, TCP) or len(data) < 14:
+                    continue
+                port, to, flags = struct.unpack(">HH9xB", data[:14])
+                if to != 40000 or port not in asked:
+                    continue
+                del asked[port]
+                (knocks.open if flags & SYN else knocks.refused).add(port)
+                if flags & SYN:
+                    # Taken back, so that the box does not repeat its answer.
+                    self._send(tcp(OUR_ADDRESS, ADDRESS, 40000, port, RST, sequence=2))
+                if len(asked) < window // 2:
                     break
-                asked = set(waiting[at : at + burst])
-                for port in asked:
-                    self._send(tcp(OUR_ADDRESS, ADDRESS, near, port, SYN))
-                for source, target, protocol, data in self._frames(min(2, max(0, end - time.monotonic()))):
-                    if (source, target, protocol) != (ADDRESS, OUR_ADDRESS, TCP) or len(data) < 14:
-                        continue
-                    port, to, flags = struct.unpack(">HH9xB", data[:14])
-                    if to != near:
-                        continue
-                    if flags & SYN:
-                        found.add(port)
-                        self._send(tcp(OUR_ADDRESS, ADDRESS, near, port, RST, sequence=2))
-                    answered.add(port)
-                    asked.discard(port)
-                    if not asked:
-                        break
-            waiting = [port for port in waiting if port not in answered]
-        return found, set(waiting)
+        knocks.silent.update(port for port, at in asked.items() if at > -math.inf)
+        return knocks
 
     def silent_udp_ports(self, ports, rounds=4):
         """Of these ports, those of which the box does not say that nobody is there."""

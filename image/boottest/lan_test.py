@@ -57,13 +57,23 @@ class Neighbour(unittest.TestCase):
     def card(self, **options):
         card = Card(self.lan, **options)
         self.addCleanup(card.socket.close)
+        return card
 
     def test_the_open_ports_are_found(self):
         self.card(tcp={80, 443})
-        self.assertEqual(self.lan.open_tcp_ports(range(1, 1025)), ({80, 443}, set()))
+        knocks = self.lan.knock(range(1, 1025), 30)
+        self.assertEqual((knocks.open, knocks.silent), ({80, 443}, set()))
+        self.assertEqual(knocks.refused, set(range(1, 1025)) - {80, 443})
 
     def test_ports_that_say_nothing_are_told_apart(self):
-        self.assertEqual(self.lan.open_tcp_ports([80], seconds=0.2), (set(), {80}))
+        self.assertEqual(self.lan.knock([80], 0.2), (set(), set(), {80}))
+        self.assertFalse(self.lan.listens(80, 0.1))
+
+    def test_a_port_that_comes_to_listen_is_noticed(self):
+        card = self.card()
+        self.assertFalse(self.lan.listens(80, 0.1))
+        card.tcp = {80}
+        self.assertTrue(self.lan.listens(80, 5))
 
     def test_udp_ports_that_somebody_has_are_silent(self):
         self.card(udp={68})
