@@ -32,12 +32,18 @@ async fn the_numbers_move_with_what_happens_and_are_not_for_everybody() {
         "kurir_sends_total{result=\"sent\"} 1",
         "kurir_http_requests_total{route=\"POST /api/sessions/{id}/send\",status=\"200\"} 1",
         "kurir_store_read_only 0",
+        "kurir_store_read_whole 0",
         &format!("kurir_outbox_depth{{session=\"{}\"}} 0", session.id()),
         &format!("kurir_outbox_oldest_seconds{{session=\"{}\"}} 0", session.id()),
     ] {
         assert!(text.lines().any(|line| line == row), "no {row} in\n{text}");
     }
-    for name in ["kurir_memory_resident_bytes ", "kurir_disk_free_bytes ", "kurir_journal_seq "] {
+    for name in [
+        "kurir_memory_resident_bytes ",
+        "kurir_disk_free_bytes ",
+        "kurir_journal_seq ",
+        "kurir_store_opening_seconds ",
+    ] {
         let row =
             text.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_else(|| panic!("no {name}"));
         assert!(row.parse::<f64>().unwrap() > 0.0, "{name}{row}");

@@ -209,6 +209,15 @@ impl Text {
         );
         let read_only = f64::from(u8::from(stats.read_only));
         self.single("kurir_store_read_only", "gauge", "1 while nothing can be written.", read_only);
+        self.single(
+            "kurir_store_opening_seconds",
+            "gauge",
+            "Time that opening the store took at the start.",
+            stats.opening.as_secs_f64(),
+        );
+        let whole = f64::from(u8::from(stats.repaired));
+        let help = "1 if the store's file had to be read whole to be opened, which no power cut should need.";
+        self.single("kurir_store_read_whole", "gauge", help, whole);
         let size = std::fs::metadata(api.store.path()).map_or(0, |file| file.len());
         self.single("kurir_store_bytes", "gauge", "Size of the store's file.", size as f64);
         self.single(

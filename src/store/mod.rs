@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use redb::{ReadTransaction, StorageBackend, WriteTransaction};
 use tokio::sync::{oneshot, watch};
@@ -88,6 +88,8 @@ pub struct StoreStats {
     pub read_only: bool,
     /// The file had to be read whole to open it. Commits are made so that this is never needed, after a crash neither.
     pub repaired: bool,
+    /// How long opening took, from the file to a store that takes writes.
+    pub opening: Duration,
 }
 
 /// The open store. Clones share it; it closes with the last one.
@@ -156,6 +158,7 @@ impl Store {
         path: &Path,
         options: &StoreOptions,
     ) -> Result<Self, OpenError> {
+        let began = Instant::now();
         let disk = Arc::new(Disk::new(backend, options.sync_delay));
         let (db, found) = open::held(&disk, path, options)?;
         disk.release().map_err(|error| open::of_store(path, StoreError::from_io(error)))?;
@@ -169,6 +172,7 @@ impl Store {
             queue: Queue::new(options.queue_capacity.max(2)),
             closed: std::sync::atomic::AtomicBool::new(false),
             counts: Counts::default(),
+            opening: began.elapsed(),
             committed: watch::Sender::new(0),
         });
         let running = Arc::clone(&shared);
@@ -296,6 +300,7 @@ impl Store {
             last_commit: shared.last_commit(),
             read_only: shared.disk.is_held(),
             repaired: shared.disk.repaired.load(Relaxed),
+            opening: shared.opening,
         }
     }
 

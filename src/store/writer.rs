@@ -45,6 +45,8 @@ pub(super) struct Shared {
     pub(super) queue: Queue,
     pub(super) closed: AtomicBool,
     pub(super) counts: Counts,
+    /// How long opening took.
+    pub(super) opening: Duration,
     /// Counts up after each commit, for those who wait for a change to become readable.
     pub(super) committed: watch::Sender<u64>,
 }

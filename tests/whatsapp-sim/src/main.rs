@@ -1,7 +1,7 @@
 //! The test server as a program.
 
 use std::io::Write;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use anyhow::Context;
 use base64::Engine;
@@ -23,6 +23,10 @@ struct Args {
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:0")]
     listen: SocketAddr,
 
+    /// The address by which clients reach it, where that is another one: 10.0.2.2 for a guest of QEMU's user networking.
+    #[arg(long, value_name = "ADDRESS")]
+    reached_at: Option<IpAddr>,
+
     /// Where the control API listens; port 0 takes a free one.
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:0")]
     control: SocketAddr,
@@ -43,7 +47,13 @@ async fn main() -> anyhow::Result<()> {
         .await
         .with_context(|| format!("cannot listen on {} for the control API (--control)", args.control))?;
     let control_url = format!("http://{}", control.local_addr().context("the control API has no address")?);
-    let sim = Sim::start(SimConfig { listen: args.listen, tls: args.tls, ..SimConfig::default() }).await?;
+    let sim = Sim::start(SimConfig {
+        listen: args.listen,
+        reached_at: args.reached_at,
+        tls: args.tls,
+        ..SimConfig::default()
+    })
+    .await?;
 
     let mut first_line = json!({
         "ws": sim.ws_url(),

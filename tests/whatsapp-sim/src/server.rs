@@ -48,7 +48,7 @@ impl Server {
     pub(crate) fn new(config: SimConfig, addr: SocketAddr) -> Result<Self, TlsError> {
         Ok(Self {
             media: Arc::new(MediaStore::new(config.media_bytes)),
-            tls: config.tls.then(|| Tls::generate(addr.ip())).transpose()?,
+            tls: config.tls.then(|| Tls::generate(config.reached_at.unwrap_or(addr.ip()))).transpose()?,
             keys: ServerKeys::generate(),
             config,
             addr,
@@ -58,13 +58,18 @@ impl Server {
         })
     }
 
+    /// The address that clients are told.
+    pub(crate) fn reached_at(&self) -> SocketAddr {
+        SocketAddr::new(self.config.reached_at.unwrap_or(self.addr.ip()), self.addr.port())
+    }
+
     /// What is served on the port besides the WebSocket.
     pub(crate) fn web(&self) -> axum::Router {
         let host = MediaHost {
             store: Arc::clone(&self.media),
             faults: Arc::clone(&self.faults),
             counters: Arc::clone(&self.counters),
-            url: format!("{}://{}", if self.tls.is_some() { "https" } else { "http" }, self.addr),
+            url: format!("{}://{}", if self.tls.is_some() { "https" } else { "http" }, self.reached_at()),
         };
         crate::web::router(self.config.client_revision).merge(host.router())
     }

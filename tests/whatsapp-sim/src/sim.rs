@@ -1,7 +1,7 @@
 //! The handle that tests and programs hold.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,6 +31,8 @@ use crate::world::{Account, lid_of};
 pub struct SimConfig {
     /// Where to listen; port 0 lets the system choose.
     pub listen: SocketAddr,
+    /// The address by which clients reach it, where that is another: a guest sees its host's loopback at one of its own.
+    pub reached_at: Option<IpAddr>,
     /// QR references a client is given at a time. WhatsApp gives 6.
     pub qr_refs: usize,
     /// The version that `/sw.js` names: the last number of `2.3000.N`.
@@ -45,6 +47,7 @@ impl Default for SimConfig {
     fn default() -> Self {
         Self {
             listen: ([127, 0, 0, 1], 0).into(),
+            reached_at: None,
             qr_refs: 6,
             client_revision: 1_026_000_000,
             media_bytes: 512 << 20,
@@ -126,12 +129,12 @@ impl Sim {
 
     /// Where clients connect.
     pub fn ws_url(&self) -> String {
-        format!("ws://{}/ws/chat", self.inner.server.addr)
+        format!("ws://{}/ws/chat", self.inner.server.reached_at())
     }
 
     /// Where media and `/sw.js` (the client version) are.
     pub fn http_url(&self) -> String {
-        format!("http://{}", self.inner.server.addr)
+        format!("http://{}", self.inner.server.reached_at())
     }
 
     /// The public key that signs the server's Noise certificates.

@@ -25,7 +25,7 @@ use whatsapp_rust::media::{
 use whatsapp_rust::types::events::Event;
 use whatsapp_rust::types::presence::ReceiptType;
 use whatsapp_rust::{Jid, UploadOptions};
-use whatsapp_sim::{Sim, control};
+use whatsapp_sim::{Sim, SimConfig, control};
 
 const ANNA: &str = "4915550001";
 const BORIS: &str = "4915550002";
@@ -40,7 +40,10 @@ struct World {
 
 impl World {
     async fn start() -> Self {
-        let sim = common::sim().await;
+        Self::of(common::sim().await).await
+    }
+
+    async fn of(sim: Sim) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
         tokio::spawn(control::serve(listener, sim.clone()));
@@ -292,6 +295,27 @@ async fn media_goes_both_ways() {
     let stats = world.stats().await;
     assert_eq!((&stats["uploads"], &stats["downloads"]), (&json!(2), &json!(1)));
     assert_eq!(stats["violations"], json!([]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn clients_are_told_the_address_by_which_they_reach_the_media() {
+    let config = SimConfig {
+        listen: ([0, 0, 0, 0], 0).into(),
+        reached_at: Some([127, 0, 0, 1].into()),
+        ..SimConfig::default()
+    };
+    let world = World::of(Sim::start(config).await.unwrap()).await;
+    let client = world.client().await;
+    client
+        .handle
+        .client()
+        .upload(vec![7; 500], MediaType::Image, UploadOptions::new())
+        .await
+        .expect("uploads");
+    let asked = world.asked.lock().unwrap().clone();
+    let host = world.sim.http_url();
+    assert!(host.starts_with("http://127.0.0.1:"), "{host}");
+    assert!(!asked.is_empty() && asked.iter().all(|url| url.starts_with(&host)), "{asked:?} and {host}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
