@@ -330,7 +330,7 @@ async fn cost(callers: u64, each: u64, sync_delay: Duration, with_secret: bool) 
     let store = Store::open(&path, &options).unwrap();
     let account = store.create_account().await.unwrap();
     let before = store.stats();
-    let began = std::time::Instant::now();
+    let began = Instant::now();
     let running: Vec<_> = (0..callers)
         .map(|caller| {
             let (store, account) = (store.clone(), account.clone());
