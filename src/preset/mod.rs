@@ -137,7 +137,10 @@ pub fn write(plan: &Plan, into: &Path, group: Option<u32>) -> Vec<String> {
         let written = match &file.contents {
             Some(contents) => put(&path, contents, file.mode, group.filter(|_| file.for_service)),
             None => match std::fs::remove_file(&path) {
-                Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
+                // Without its folder it is not there either.
+                Err(e) if !matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+                    Err(e)
+                }
                 _ => Ok(()),
             },
         };
