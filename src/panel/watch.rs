@@ -108,7 +108,8 @@ pub async fn run(sources: Sources, view: watch::Sender<View>) {
         let next = collector.view(&sessions);
         let clock_set = next.clock_set;
         view.send_if_modified(|view| {
-            let changed = *view != next;
+            // Ending this task takes until its next await: what it has gathered must not cover the last screen.
+            let changed = *view != next && view.stage != Stage::Erasing;
             if changed {
                 *view = next;
             }
