@@ -8,7 +8,7 @@ use std::path::Path as FilePath;
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{Path, Request, State};
+use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
@@ -24,6 +24,7 @@ use tower::ServiceExt;
 
 use super::Api;
 use super::keys::{KeyError, KeyRules, Keys};
+use super::params::PathId;
 
 /// Commands served at once; each is one person's.
 const MAX_CONNECTIONS: usize = 8;
@@ -140,7 +141,7 @@ async fn list_keys(State(api): State<Api>) -> Response {
     Json(describe(&api.keys)).into_response()
 }
 
-async fn remove_key(State(api): State<Api>, Path(id): Path<String>) -> Response {
+async fn remove_key(State(api): State<Api>, PathId(id): PathId) -> Response {
     match api.keys.remove(&id).await {
         Ok(true) => Json(json!({"removed": id})).into_response(),
         Ok(false) => {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::{Path, Request, State};
+use axum::extract::{Request, State};
 use axum::http::header::{
     CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE,
     X_CONTENT_TYPE_OPTIONS,
@@ -21,6 +21,7 @@ use utoipa_axum::routes;
 use super::keys::Caller;
 use super::openapi::Routes;
 use super::openapi::v1::{DIALECT, EventFile, EventId, EventLine, EventsQuery, LastEventId, LinkSignature};
+use super::params::PathId;
 use super::v1::{Failure, caller};
 use super::{Api, Shared};
 use crate::clock::now_ms;
@@ -240,11 +241,7 @@ fn signed(api: &Shared, request: &Request, id: &str) -> bool {
     (status = 503, description = "The session is not connected"),
     (status = 507, description = "There is no room on the box's disk"),
 ))]
-async fn media(
-    State(api): State<Api>,
-    Path(id): Path<String>,
-    request: Request,
-) -> Result<Response, Failure> {
+async fn media(State(api): State<Api>, PathId(id): PathId, request: Request) -> Result<Response, Failure> {
     let not_found =
         || Failure::new(StatusCode::NOT_FOUND, "There is no file of such an event; it may be too old");
     let caller = if signed(&api, &request, &id) { None } else { Some(caller(&api, &request)?) };

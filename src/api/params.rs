@@ -1,10 +1,12 @@
 //! Parameters of a request, wherever a dialect's clients put them: query string, JSON, form or multipart.
 
+use std::convert::Infallible;
+
 use axum::body::to_bytes;
-use axum::extract::Request;
 use axum::extract::multipart::MultipartError;
-use axum::http::StatusCode;
+use axum::extract::{FromRequestParts, Path, Request};
 use axum::http::header::CONTENT_TYPE;
+use axum::http::{StatusCode, request};
 use serde_json::{Map, Value};
 
 use super::parts::Parts;
@@ -18,6 +20,19 @@ mod lists;
 pub(super) const MAX_BODY: usize = 1024 * 1024;
 /// Parameters that one request may have.
 const MAX_FIELDS: usize = 256;
+
+/// The `{id}` of a path. One that is no text (`%ff`) becomes the empty one, which nothing has, so that the handler says that it
+/// is unknown in its own words.
+pub(super) struct PathId(pub(super) String);
+
+impl<S: Send + Sync> FromRequestParts<S> for PathId {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut request::Parts, state: &S) -> Result<PathId, Infallible> {
+        let id = Path::<String>::from_request_parts(parts, state).await;
+        Ok(PathId(id.map(|Path(id)| id).unwrap_or_default()))
+    }
+}
 
 /// Why the parameters could not be read. The text names what is wrong and never repeats a value.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -1,7 +1,7 @@
 //! `/api/v1/webhooks`: making, changing and watching webhooks.
 
 use axum::Json;
-use axum::extract::{Path, Request, State};
+use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
@@ -13,6 +13,7 @@ use super::openapi::v1::{
     DIALECT, V1Done, WebhookBuried, WebhookChange, WebhookCreated, WebhookDead, WebhookDeliveries, WebhookId,
     WebhookList, WebhookNew, WebhookReplay, WebhookReplayed, WebhookSecret, WebhookShown,
 };
+use super::params::PathId;
 use super::v1::{Failure, caller, flag, number, object, text};
 use super::{Api, Shared};
 use crate::inbox::Kind;
@@ -208,7 +209,7 @@ async fn create(State(api): State<Api>, request: Request) -> Result<Response, Fa
     (status = 403, description = "The webhook belongs to another account"),
     (status = 404, description = "There is no such webhook"),
 ))]
-async fn show(State(api): State<Api>, Path(id): Path<String>, request: Request) -> Result<Response, Failure> {
+async fn show(State(api): State<Api>, PathId(id): PathId, request: Request) -> Result<Response, Failure> {
     let caller = caller(&api, &request)?;
     let (hook, standing) = own(&api, &caller, &id)?;
     let shown = describe(&hook, &standing, api.inbox.newest()?);
@@ -226,11 +227,7 @@ async fn apply(api: &Shared, id: &str, change: HookChange) -> Result<Hook, Failu
     (status = 403, description = "The webhook belongs to another account"),
     (status = 404, description = "There is no such webhook"),
 ))]
-async fn change(
-    State(api): State<Api>,
-    Path(id): Path<String>,
-    request: Request,
-) -> Result<Response, Failure> {
+async fn change(State(api): State<Api>, PathId(id): PathId, request: Request) -> Result<Response, Failure> {
     let caller = caller(&api, &request)?;
     let (_, standing) = own(&api, &caller, &id)?;
     let body = object(request).await?;
@@ -254,11 +251,7 @@ async fn change(
     (status = 403, description = "The webhook belongs to another account"),
     (status = 404, description = "There is no such webhook"),
 ))]
-async fn delete(
-    State(api): State<Api>,
-    Path(id): Path<String>,
-    request: Request,
-) -> Result<Response, Failure> {
+async fn delete(State(api): State<Api>, PathId(id): PathId, request: Request) -> Result<Response, Failure> {
     let caller = caller(&api, &request)?;
     own(&api, &caller, &id)?;
     api.webhooks.delete(&id).await?;
@@ -273,11 +266,7 @@ async fn delete(
     (status = 403, description = "The webhook belongs to another account"),
     (status = 404, description = "There is no such webhook"),
 ))]
-async fn rotate(
-    State(api): State<Api>,
-    Path(id): Path<String>,
-    request: Request,
-) -> Result<Response, Failure> {
+async fn rotate(State(api): State<Api>, PathId(id): PathId, request: Request) -> Result<Response, Failure> {
     let caller = caller(&api, &request)?;
     own(&api, &caller, &id)?;
     let hook = apply(&api, &id, HookChange { rotate_secret: true, ..HookChange::default() }).await?;
@@ -294,7 +283,7 @@ async fn rotate(
 ))]
 async fn deliveries(
     State(api): State<Api>,
-    Path(id): Path<String>,
+    PathId(id): PathId,
     request: Request,
 ) -> Result<Response, Failure> {
     let caller = caller(&api, &request)?;
@@ -311,7 +300,7 @@ async fn deliveries(
     (status = 403, description = "The webhook belongs to another account"),
     (status = 404, description = "There is no such webhook"),
 ))]
-async fn dead(State(api): State<Api>, Path(id): Path<String>, request: Request) -> Result<Response, Failure> {
+async fn dead(State(api): State<Api>, PathId(id): PathId, request: Request) -> Result<Response, Failure> {
     let caller = caller(&api, &request)?;
     let (hook, _) = own(&api, &caller, &id)?;
     let letters: Vec<Value> = api
@@ -334,7 +323,7 @@ async fn dead(State(api): State<Api>, Path(id): Path<String>, request: Request) 
     (status = 403, description = "The webhook belongs to another account"),
     (status = 404, description = "There is no such webhook"),
 ))]
-async fn bury(State(api): State<Api>, Path(id): Path<String>, request: Request) -> Result<Response, Failure> {
+async fn bury(State(api): State<Api>, PathId(id): PathId, request: Request) -> Result<Response, Failure> {
     let caller = caller(&api, &request)?;
     let (hook, _) = own(&api, &caller, &id)?;
     let removed = api.webhooks.bury(&hook).await?;
@@ -350,11 +339,7 @@ async fn bury(State(api): State<Api>, Path(id): Path<String>, request: Request) 
     (status = 404, description = "There is no such webhook, or no such event any more"),
     (status = 429, description = "Too much is to be replayed already, or too many requests of this key"),
 ))]
-async fn replay(
-    State(api): State<Api>,
-    Path(id): Path<String>,
-    request: Request,
-) -> Result<Response, Failure> {
+async fn replay(State(api): State<Api>, PathId(id): PathId, request: Request) -> Result<Response, Failure> {
     let caller = caller(&api, &request)?;
     let (hook, _) = own(&api, &caller, &id)?;
     let body = object(request).await?;

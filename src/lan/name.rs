@@ -33,6 +33,10 @@ pub fn host_name(set: Option<&str>, data_dir: &Path) -> String {
 pub fn await_hardware(patience: Duration) {
     let until = Instant::now() + patience;
     while hardware_suffix(Path::new(INTERFACES), Path::new(DEVICE_TREE)).is_none() && Instant::now() < until {
+        #[allow(
+            clippy::disallowed_methods,
+            reason = "the command that waits here does nothing else meanwhile"
+        )]
         std::thread::sleep(LOOK_EVERY);
     }
 }

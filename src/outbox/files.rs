@@ -44,7 +44,7 @@ impl Outbox {
             }
             Ok(None) => self.remove_file(file).await,
             Err(e) => {
-                log::warn!("whether a file is needed cannot be read, so it stays until the next start: {e}")
+                log::warn!("whether a file is needed cannot be read, so it stays until the next start: {e}");
             }
         }
     }

@@ -128,7 +128,10 @@ impl Server {
 
     fn acknowledge(&self, conn: ConnId, id: &str, ack: Node) {
         let mut world = self.world();
-        if let Some(client) = world.clients.get_mut(&conn) {
+        // What was refused may be tried again under the same id.
+        if let Some(client) = world.clients.get_mut(&conn)
+            && attr(&ack, "error").is_none()
+        {
             client.acked.insert(id);
         }
         world.send(conn, ack);
