@@ -220,8 +220,46 @@ impl Firmware {
         }
     }
 
+    fn write(&self, text: &str) -> io::Result<()> {
+        let same_length = std::fs::metadata(&self.autoboot).is_ok_and(|file| file.len() == text.len() as u64);
+        if same_length {
+            // One sector of the card, written in place: FAT has no journal, and a rename is several sectors.
+            let file = OpenOptions::new().write(true).open(&self.autoboot)?;
+            file.write_all_at(text.as_bytes(), 0)?;
+            return file.sync_all();
+        }
+        replace(&self.autoboot, text.as_bytes())
+    }
+
+    /// The file's partition, `rw` or `ro`.
+    fn remount(&self, how: &str) -> io::Result<()> {
+        let folder = self.autoboot.parent().unwrap_or(Path::new("/"));
+        let option = format!("remount,{how}");
+        let status = std::process::Command::new("mount").args(["-o", &option]).arg(folder).status()?;
+        if status.success() {
+            Ok(())
+        } else {
+            Err(io::Error::other(format!("mount -o {option} {}: {status}", folder.display())))
+        }
+    }
+
     fn number(&self, slot: Slot) -> u32 {
         if slot == Slot::A { self.a } else { self.b }
+    }
+}
+
+/// Writes where it may; on a file system that is mounted read-only, as the image's is, mounts it writable for that write.
+fn writable(write: impl Fn() -> io::Result<()>, remount: impl Fn(&str) -> io::Result<()>) -> io::Result<()> {
+    match write() {
+        Err(e) if e.kind() == io::ErrorKind::ReadOnlyFilesystem => {
+            remount("rw")?;
+            let written = write();
+            if let Err(e) = remount("ro") {
+                log::warn!("the partition of autoboot.txt stays writable until the next start: {e}");
+            }
+            written
+        }
+        written => written,
     }
 }
 
@@ -287,14 +325,7 @@ impl Boot for Firmware {
 
     fn prefer(&mut self, slot: Slot) -> io::Result<()> {
         let text = autoboot(self.number(slot), self.number(slot.other()));
-        let same_length = std::fs::metadata(&self.autoboot).is_ok_and(|file| file.len() == text.len() as u64);
-        if same_length {
-            // One sector of the card, written in place: FAT has no journal, and a rename is several sectors.
-            let file = OpenOptions::new().write(true).open(&self.autoboot)?;
-            file.write_all_at(text.as_bytes(), 0)?;
-            return file.sync_all();
-        }
-        replace(&self.autoboot, text.as_bytes())
+        writable(|| self.write(&text), |how| self.remount(how))
     }
 
     fn try_other(&mut self) -> io::Result<()> {
@@ -443,6 +474,31 @@ mod tests {
         assert!(firmware.running().is_err());
         write("partition", &7u32.to_be_bytes());
         assert!(firmware.running().unwrap_err().to_string().contains('7'));
+    }
+
+    #[test]
+    fn a_read_only_partition_is_writable_for_one_write() {
+        let read_only = || io::Error::from(io::ErrorKind::ReadOnlyFilesystem);
+        let done = std::cell::RefCell::new(Vec::new());
+        let mounted = std::cell::Cell::new("ro");
+        let note = |what: &str| done.borrow_mut().push(what.to_owned());
+        let write = || {
+            note("write");
+            if mounted.get() == "ro" { Err(read_only()) } else { Ok(()) }
+        };
+        let remount = |how: &str| {
+            note(how);
+            mounted.set(if how == "rw" { "rw" } else { "ro" });
+            Ok(())
+        };
+        writable(write, remount).unwrap();
+        assert_eq!(done.take(), ["write", "rw", "write", "ro"]);
+        assert!(writable(write, |_| Err(io::Error::other("busy"))).is_err());
+        mounted.set("rw");
+        done.take();
+        writable(write, remount).unwrap();
+        assert_eq!(done.take(), ["write"], "nothing is mounted where it is writable");
+        assert!(writable(|| Err(io::Error::other("full")), remount).is_err());
     }
 
     #[test]
