@@ -156,17 +156,3 @@ keyring() {
   as_root apt-get install -qqy debian-archive-keyring >/dev/null
   echo /usr/share/keyrings/debian-archive-keyring.gpg
 }
-
-# update_public_key VARIANT: the file with the key that the box checks updates with. KURIR_UPDATE_KEY is the secret of whoever
-# releases; without it, a key is made for this checkout, and such an image takes updates of this checkout only.
-update_public_key() {
-  local secret=${KURIR_UPDATE_KEY:-$project/target/image/update.key}
-  if ! [ -s "$secret" ]; then
-    [ -z "${KURIR_UPDATE_KEY-}" ] || die "there is no file $KURIR_UPDATE_KEY (KURIR_UPDATE_KEY)"
-    say "no KURIR_UPDATE_KEY: a key for this checkout only"
-    (umask 077 && openssl genpkey -algorithm ed25519 -out "$secret")
-  fi
-  openssl pkey -in "$secret" -pubout -outform DER | tail -c 32 | od -An -v -tx1 | tr -d ' \n' >"$secret.pub"
-  echo >>"$secret.pub"
-  echo "$secret.pub"
-}
