@@ -82,10 +82,6 @@ impl Stage {
     /// Whether the document has this type, other than JSON, among the operation's answers of this status.
     fn may_answer(&self, operation: Option<&(&'static str, String)>, status: u16, kind: &str) -> bool {
         let Some((method, path)) = operation else { return false };
-        // A browser's form is answered with a page, whatever comes of it.
-        if path == "/api/v1/claim" && kind == "text/html" {
-            return true;
-        }
         let answer = &self.document["paths"][path][method.to_lowercase()]["responses"][status.to_string()];
         kind != "application/json" && answer["content"].get(kind).is_some()
     }

@@ -18,7 +18,7 @@ use crate::api::openapi::owner::{OwnerClaim, OwnerKey, OwnerPassword};
 use crate::api::openapi::v1::DIALECT;
 use crate::api::params::{self, ParamError};
 use crate::api::v1::{Failure, caller, text};
-use crate::api::{Api, Shared, error, peer};
+use crate::api::{Api, error, peer};
 
 /// A code and a password fit many times over.
 const MAX_BODY: usize = 16 * 1024;
@@ -105,7 +105,9 @@ fn private(mut response: Response) -> Response {
 #[utoipa::path(post, path = "/api/v1/claim", security(()), request_body(content(
     (OwnerClaim = "application/json"), (OwnerClaim = "application/x-www-form-urlencoded"),
 )), responses(
-    (status = 200, description = "The box is yours", body = OwnerKey),
+    (status = 200, description = "The box is yours; a page to a browser's form", content(
+        (OwnerKey = "application/json"), (DocsText = "text/html"),
+    )),
     (status = 403, description = "The code is not the one on the screen"),
     (status = 409, description = "The box has an owner already, or listens on itself only"),
     (status = 429, description = "Too many wrong attempts; see `Retry-After`"),
@@ -125,7 +127,7 @@ async fn claim(State(api): State<Api>, request: Request) -> Response {
         (Err(failure), true) => {
             let message = failure.message().to_owned();
             let mut response = failure.into_response();
-            let page = html(response.status(), &claim_page(&api, Some(&message)));
+            let page = html(response.status(), &page::form(Some(&message)));
             let (head, body) = page.into_parts();
             response.headers_mut().extend(head.headers);
             *response.body_mut() = body;
@@ -180,17 +182,13 @@ async fn set_password(State(api): State<Api>, request: Request) -> Result<Respon
 ))]
 async fn front(State(api): State<Api>) -> Response {
     let page = if api.claim.is_closed() {
-        claim_page(&api, None)
+        page::form(None)
     } else if api.claim.is_claimed() {
         page::RUNNING.to_owned()
     } else {
         page::LOCAL.to_owned()
     };
     private(html(StatusCode::OK, &page))
-}
-
-fn claim_page(_api: &Shared, message: Option<&str>) -> String {
-    page::form(message)
 }
 
 /// A page that loads nothing from anywhere and runs no script.

@@ -27,6 +27,8 @@ them. Answers carry `RateLimit-Limit`, `RateLimit-Remaining` and `RateLimit-Rese
 
 /// The forms in which a body may come.
 const JSON: &str = "application/json";
+/// What a browser shows.
+const PAGE: &str = "text/html";
 const FORMS: [&str; 2] = ["application/x-www-form-urlencoded", "multipart/form-data"];
 
 /// The whole document.
@@ -305,6 +307,10 @@ fn complete_answers(
     for (status, about) in shared {
         answers.entry(status).or_insert_with(|| json!({"description": about}));
     }
+    // What answers a browser's form with a page does so when it fails, too.
+    let success = answers.get("200").map(|answer| &answer["content"]);
+    let page =
+        success.filter(|content| content.get(JSON).is_some()).and_then(|content| content.get(PAGE)).cloned();
     for (status, answer) in answers.iter_mut() {
         if answer.get("$ref").is_some() {
             continue;
@@ -314,7 +320,11 @@ fn complete_answers(
         let fails = code.is_client_error() || code.is_server_error();
         if fails && answer["content"].as_object().is_none_or(Map::is_empty) {
             answer["content"] = json!({ JSON: error(code, dialects, answer["description"].as_str()) });
-        } else if let Some(content) = answer.get_mut("content") {
+            if let Some(page) = &page {
+                answer["content"][PAGE] = page.clone();
+            }
+        }
+        if let Some(content) = answer.get_mut("content") {
             add_examples(content, components);
         }
         // Every answer to a key with a limit has them; where it fails for another reason, they are not news.
