@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use ropus::{Channels, DecodeMode, Decoder};
 use symphonia::core::codecs::audio::well_known::CODEC_ID_OPUS;
@@ -90,13 +91,23 @@ pub(super) fn told_seconds(file: File, mime: &str) -> Option<f64> {
     (rate > 0).then(|| frames as f64 / f64::from(rate))
 }
 
+/// A decoder that panics on a damaged file has failed on it, and that is all: what it worked on is thrown away.
+fn contained<T>(decode: impl FnOnce() -> Result<T, VoiceError>) -> Result<T, VoiceError> {
+    catch_unwind(AssertUnwindSafe(decode)).unwrap_or_else(|_| {
+        log::error!("a decoder failed on a file that was to be a voice note; please report the file");
+        Err(VoiceError::Undecodable("its decoder failed".into()))
+    })
+}
+
 impl Sound {
     /// Opens a file of the type that was recognised.
     pub(super) fn open(file: File, mime: &str, watch: Watch) -> Result<Sound, VoiceError> {
-        let format = probe(file, mime, &watch).map_err(|e| unreadable(&e))?;
-        let track = format.default_track(TrackType::Audio).ok_or(NO_TRACK)?;
-        let codec = codec(track)?;
-        Ok(Sound { track: track.id, format, codec, watch, interleaved: Vec::new(), counts: (0, 0) })
+        contained(|| {
+            let format = probe(file, mime, &watch).map_err(|e| unreadable(&e))?;
+            let track = format.default_track(TrackType::Audio).ok_or(NO_TRACK)?;
+            let codec = codec(track)?;
+            Ok(Sound { track: track.id, format, codec, watch, interleaved: Vec::new(), counts: (0, 0) })
+        })
     }
 
     /// Samples that an Opus stream of one channel begins with and that are not heard.
@@ -107,8 +118,12 @@ impl Sound {
         }
     }
 
-    /// Appends the next piece to `mono`; `None` at the end.
+    /// Appends the next piece to `mono`; `None` at the end. After an error it is of no use any more.
     pub(super) fn next(&mut self, mono: &mut Vec<f32>) -> Result<Option<Piece>, VoiceError> {
+        contained(|| self.next_piece(mono))
+    }
+
+    fn next_piece(&mut self, mono: &mut Vec<f32>) -> Result<Option<Piece>, VoiceError> {
         let mut empty = 0;
         loop {
             self.watch.allow(TO_NEXT);
