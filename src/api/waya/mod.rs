@@ -14,13 +14,12 @@ use axum::http::header::RETRY_AFTER;
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
-use utoipa_axum::routes;
 
 use super::Shared;
 use super::access::{NoSession, header_key};
 use super::keys::{Caller, Denied};
-use super::openapi::Routes;
 use super::openapi::waya::DIALECT;
+use super::openapi::{Purpose, Routes, routes};
 use super::params::ParamError;
 use super::send::{SendError, store_message, store_status};
 use crate::session::Session;
@@ -28,7 +27,7 @@ use crate::store::StoreError;
 
 pub(super) use send::send_message;
 
-pub(super) fn routes() -> Routes {
+pub(super) fn routes<P: Purpose>() -> Routes<P> {
     Routes::of(&[&DIALECT])
         .with(routes!(queue::status))
         .with(routes!(queue::cancel))
