@@ -2,6 +2,7 @@
 //! in this one, and what it costs. Prints one table; docs/performance.md explains it.
 //!
 //! `cargo bench --bench gateway -- start load slow memory files` names the parts to run; without names, all of them.
+//! With KURIR_BENCH_PROGRAM it measures that gateway, an older build say, instead of the one built with it.
 
 #[path = "gateway/files.rs"]
 mod files;

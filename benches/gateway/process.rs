@@ -39,7 +39,8 @@ impl Gateway {
         sync_delay: Duration,
     ) -> anyhow::Result<Gateway> {
         let started = Instant::now();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_kurir"))
+        let program = std::env::var_os("KURIR_BENCH_PROGRAM");
+        let mut child = Command::new(program.unwrap_or_else(|| env!("CARGO_BIN_EXE_kurir").into()))
             .arg("serve")
             .env("KURIR_DATA_DIR", folder)
             .env("KURIR_LISTEN", "127.0.0.1:0")

@@ -8,17 +8,16 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use chrono::SecondsFormat;
 use serde_json::{Value, json};
-use utoipa_axum::routes;
 
-use super::openapi::Routes;
 use super::openapi::owner::{CertificateNew, CertificateShown};
 use super::openapi::v1::DIALECT;
+use super::openapi::{Purpose, Routes, routes};
 use super::params;
 use super::tls::{CertificateError, CertificateInfo, Certificates, MAX_PEM, Source};
 use super::v1::{Failure, caller, text};
 use super::{Api, Shared};
 
-pub(super) fn routes() -> Routes {
+pub(super) fn routes<P: Purpose>() -> Routes<P> {
     Routes::of(&[&DIALECT]).with(routes!(show, upload, remove))
 }
 

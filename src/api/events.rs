@@ -16,11 +16,10 @@ use bytes::Bytes;
 use futures_util::stream;
 use tokio::io::AsyncReadExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
-use utoipa_axum::routes;
 
 use super::keys::Caller;
-use super::openapi::Routes;
 use super::openapi::v1::{DIALECT, EventFile, EventId, EventLine, EventsQuery, LastEventId, LinkSignature};
+use super::openapi::{Purpose, Routes, routes};
 use super::params::PathId;
 use super::v1::{Failure, caller};
 use super::{Api, Shared};
@@ -39,7 +38,7 @@ const HEARTBEAT: Duration = Duration::from_secs(15);
 /// Piece of a file in memory.
 const CHUNK: usize = 64 * 1024;
 
-pub(super) fn routes() -> Routes {
+pub(super) fn routes<P: Purpose>() -> Routes<P> {
     Routes::of(&[&DIALECT]).with(routes!(events)).with(routes!(media))
 }
 

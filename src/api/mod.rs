@@ -11,7 +11,6 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 use tokio::sync::watch;
-use utoipa_axum::routes;
 
 mod access;
 mod certificate;
@@ -55,7 +54,8 @@ use access::header_key;
 use claim::Claim;
 use keys::Keys;
 use limits::{Checks, Rates};
-use openapi::{MessageSent, Routes, SendMessage, Sending};
+pub use openapi::describe;
+use openapi::{MessageSent, Purpose, Routes, SendMessage, Sending, Serving, routes};
 pub use settings::{ApiSettings, Place};
 use tls::Certificates;
 
@@ -115,7 +115,7 @@ pub struct Shared {
 pub type Api = Arc<Shared>;
 
 /// Every route that applications may call, with its description.
-fn routes() -> Routes {
+fn routes<P: Purpose>() -> Routes<P> {
     Routes::of(&[&openapi::machines::DIALECT])
         .with(routes!(health::healthz))
         .with(routes!(health::readyz))
@@ -140,7 +140,7 @@ fn routes() -> Routes {
 
 /// The router of [`routes`].
 pub fn router(api: Api) -> Router {
-    routes()
+    routes::<Serving>()
         .into_router()
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)

@@ -6,11 +6,10 @@ use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
 use kurir_board::png;
 use serde_json::{Value, json};
-use utoipa_axum::routes;
 
-use super::openapi::Routes;
 use super::openapi::machines::{PanelPicture, PanelScale};
 use super::openapi::v1::DIALECT;
+use super::openapi::{Purpose, Routes, routes};
 use super::v1::{Failure, caller};
 use super::{Api, Shared};
 
@@ -19,7 +18,7 @@ const SCALE: u32 = 4;
 /// Largest `scale`. A 240x240 panel is 3840 pixels wide then.
 const MAX_SCALE: u32 = 16;
 
-pub(super) fn routes() -> Routes {
+pub(super) fn routes<P: Purpose>() -> Routes<P> {
     Routes::of(&[&DIALECT]).with(routes!(picture))
 }
 

@@ -15,15 +15,13 @@ use base64::engine::general_purpose::STANDARD;
 use chrono::{DateTime, SecondsFormat, Utc};
 use futures_util::TryStreamExt;
 use serde_json::{Map, Value, json};
-use utoipa_axum::router::UtoipaMethodRouterExt;
-use utoipa_axum::routes;
 
 use super::keys::{Caller, Denied};
 use super::openapi::sessions::{
     DIALECT, SessionsCode, SessionsCounted, SessionsCreated, SessionsDone, SessionsFile, SessionsId,
     SessionsList, SessionsNew, SessionsPhone, SessionsQr, SessionsSent, SessionsShown, SessionsText,
 };
-use super::openapi::{Routes, Sending};
+use super::openapi::{Purpose, Routes, Sending, routes};
 use super::params::{self, ParamError, Params};
 use super::parts::Parts;
 use super::request_log::{note_field, note_file};
@@ -47,7 +45,7 @@ const MULTIPART_SLACK: usize = 64 * 1024;
 /// Longest multipart request.
 const UPLOAD_BODY: usize = MAX_MEDIA as usize + MULTIPART_SLACK;
 
-pub(super) fn routes() -> Routes {
+pub(super) fn routes<P: Purpose>() -> Routes<P> {
     Routes::of(&[&DIALECT])
         .with(routes!(counts, create))
         .with(routes!(show, delete))

@@ -15,8 +15,8 @@ use serde_json::{Map, Value, json};
 
 use super::access::header_key;
 use super::keys::{Caller, Denied};
-use super::openapi::Routes;
 use super::openapi::v1::DIALECT;
+use super::openapi::{Purpose, Routes};
 use super::params::{self, MAX_BODY, ParamError};
 use super::request_log;
 use super::send::{SendError, store_message, store_status};
@@ -29,7 +29,7 @@ use crate::store::StoreError;
 const RECONNECT: u64 = 10;
 
 /// Everything below `/api/v1/sessions/{id}`.
-pub(super) fn routes() -> Routes {
+pub(super) fn routes<P: Purpose>() -> Routes<P> {
     Routes::of(&[&DIALECT])
         .merge(messages::routes())
         .merge(chats::routes())

@@ -11,12 +11,11 @@ use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
-use utoipa_axum::routes;
 
 use super::access::{NoSession, authorization, header_key};
 use super::keys::{Caller, Denied};
 use super::openapi::waapi::{DIALECT, WaapiDevice, WaapiGroups, WaapiMedia, WaapiSent, WaapiStatus};
-use super::openapi::{Groups, Routes, Sending};
+use super::openapi::{Groups, Purpose, Routes, Sending, routes};
 use super::params::{ParamError, Params};
 use super::send::{MAX_CAPTION, MAX_TEXT, SendError, Target, check_text, store_message, store_status};
 use super::{Api, Shared, peer};
@@ -26,7 +25,7 @@ use crate::session::groups::GroupsError;
 use crate::session::{Session, Status};
 use crate::store::StoreError;
 
-pub(super) fn routes() -> Routes {
+pub(super) fn routes<P: Purpose>() -> Routes<P> {
     Routes::of(&[&DIALECT]).with(routes!(send_media)).with(routes!(status)).with(routes!(wa_groups))
 }
 

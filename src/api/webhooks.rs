@@ -5,14 +5,13 @@ use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
-use utoipa_axum::routes;
 
 use super::keys::Caller;
-use super::openapi::Routes;
 use super::openapi::v1::{
     DIALECT, V1Done, WebhookBuried, WebhookChange, WebhookCreated, WebhookDead, WebhookDeliveries, WebhookId,
     WebhookList, WebhookNew, WebhookReplay, WebhookReplayed, WebhookSecret, WebhookShown,
 };
+use super::openapi::{Purpose, Routes, routes};
 use super::params::PathId;
 use super::v1::{Failure, caller, flag, number, object, text};
 use super::{Api, Shared};
@@ -25,7 +24,7 @@ const TIMEOUT_S: u32 = 10;
 /// Attempts shown of a webhook's log.
 const LOG: usize = 200;
 
-pub(super) fn routes() -> Routes {
+pub(super) fn routes<P: Purpose>() -> Routes<P> {
     Routes::of(&[&DIALECT])
         .with(routes!(list, create))
         .with(routes!(show, change, delete))

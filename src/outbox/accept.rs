@@ -7,6 +7,7 @@ use std::time::Duration;
 use redb::ReadableTable;
 
 use super::content::{Content, Context};
+use super::course::Messages;
 use super::message_id::Salt;
 use super::record::{self, Message, Progress, Reference, Referred};
 use super::strangers::{self, Acquaintance};
@@ -220,10 +221,10 @@ impl Outbox {
                     let referred = record::refer(&txn.open_table(record::REFERENCES)?, reference)?;
                     if let Some(referred) = referred.filter(|r| r.at_ms >= since) {
                         // Somebody was quicker with the same reference.
-                        let table = txn.open_table(record::MESSAGES)?;
+                        let messages = Messages::open_in(txn)?;
                         let mut earlier = Vec::new();
                         for seq in referred.seqs {
-                            earlier.extend(record::get(&table, seq)?.as_ref().map(Accepted::from));
+                            earlier.extend(messages.get(seq)?.as_ref().map(Accepted::from));
                         }
                         return Ok(Ok(Batch { messages: earlier, repeated: true }));
                     }

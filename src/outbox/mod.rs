@@ -9,6 +9,7 @@ mod accept;
 mod attempt;
 mod build;
 mod content;
+mod course;
 mod files;
 mod message_id;
 mod orders;
@@ -33,6 +34,7 @@ use crate::store::{Store, StoreError};
 
 pub use accept::{AcceptError, Accepted, Batch, Body, Draft, Options};
 pub use content::{Content, Context, Target, vcard};
+use course::Messages;
 use message_id::MessageIds;
 pub use orders::{Cancelled, Retried};
 pub use record::{Message, Progress, Reference, TABLES};
@@ -204,14 +206,14 @@ impl Outbox {
     /// Since when the first message in the session's queue has been waiting, Unix milliseconds.
     pub fn oldest_ms(&self, session_no: u32) -> Result<Option<i64>, StoreError> {
         self.shared.store.read(|txn| {
-            let messages = txn.open_table(record::MESSAGES)?;
+            let messages = Messages::open(txn)?;
             let mut oldest = None;
             for queue in [record::QUEUE, record::PACED] {
                 let (from, to) = (record::queue_key(session_no, 0), record::queue_key(session_no, u64::MAX));
                 let queue = txn.open_table(queue)?;
                 let Some(row) = queue.range(from.as_slice()..=to.as_slice())?.next() else { continue };
                 let Some(seq) = record::seq_of_queue_key(row?.0.value()) else { continue };
-                let since = record::get(&messages, seq)?.map(|message| message.waiting_since_ms());
+                let since = messages.get(seq)?.map(|message| message.waiting_since_ms());
                 oldest = match (oldest, since) {
                     (Some(a), Some(b)) => Some(i64::min(a, b)),
                     (a, b) => a.or(b),
@@ -228,9 +230,9 @@ impl Outbox {
         let mut needed = HashSet::new();
         let (message_ids, own, spare) = store.read(|txn| {
             lanes.clear();
-            let messages = txn.open_table(record::MESSAGES)?;
+            let messages = Messages::open(txn)?;
             for seq in record::unfinished(txn, None)? {
-                let Some(message) = record::get(&messages, seq)? else { continue };
+                let Some(message) = messages.get(seq)? else { continue };
                 lanes.entry(message.session_no).or_default().depth.fetch_add(1, Ordering::Relaxed);
                 needed.extend(message.file_id().map(str::to_owned));
             }
@@ -301,16 +303,16 @@ impl Outbox {
 
     /// The message with this number.
     pub fn find_seq(&self, seq: u64) -> Result<Option<Message>, StoreError> {
-        self.shared.store.read(|txn| record::get(&txn.open_table(record::MESSAGES)?, seq))
+        self.shared.store.read(|txn| Messages::open(txn)?.get(seq))
     }
 
     /// The messages that were last accepted under this reference, in the order of their recipients.
     pub fn find_reference(&self, reference: &Reference) -> Result<Vec<Message>, StoreError> {
         self.shared.store.read(|txn| {
-            let messages = txn.open_table(record::MESSAGES)?;
+            let messages = Messages::open(txn)?;
             let referred = record::refer(&txn.open_table(record::REFERENCES)?, reference)?;
             let seqs = referred.map(|referred| referred.seqs).unwrap_or_default();
-            seqs.into_iter().filter_map(|seq| record::get(&messages, seq).transpose()).collect()
+            seqs.into_iter().filter_map(|seq| messages.get(seq).transpose()).collect()
         })
     }
 
@@ -323,7 +325,7 @@ impl Outbox {
                 None => self.shared.message_ids.seq(id),
             };
             let Some(seq) = seq else { return Ok(None) };
-            let message = record::get(&txn.open_table(record::MESSAGES)?, seq)?;
+            let message = Messages::open(txn)?.get(seq)?;
             Ok(message.filter(|message| message.id == id || message.message_id == id))
         })
     }

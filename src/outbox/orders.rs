@@ -2,6 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
+use super::course::Messages;
 use super::record::{self, Afterwards, Message, Progress};
 use super::{AcceptError, Order, Outbox};
 use crate::clock::now_ms;
@@ -137,7 +138,7 @@ impl Outbox {
             .shared
             .store
             .write(move |txn| {
-                let found = record::get(&txn.open_table(record::MESSAGES)?, seq)?;
+                let found = Messages::open_in(txn)?.get(seq)?;
                 match found {
                     None => return Ok(Again::Unknown),
                     Some(message) if message.progress != Progress::Failed => return Ok(Again::NotFailed),

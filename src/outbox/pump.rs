@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 
 use super::attempt::{Flight, Outcome, fly, time_left, too_late};
+use super::course::Messages;
 use super::record::{self, Afterwards, Message, Progress, Queue};
 use super::schedule::{Next, Schedule, retry_pause};
 use super::{Lane, Order, Outbox};
@@ -51,13 +52,13 @@ impl Reader {
     ) -> Result<(), StoreError> {
         let found = outbox.shared.store.read(|txn| {
             let queue = txn.open_table(self.table)?;
-            let messages = txn.open_table(record::MESSAGES)?;
+            let messages = Messages::open(txn)?;
             let from = record::queue_key(session_no, self.cursor + 1);
             let to = record::queue_key(session_no, u64::MAX);
             let mut found = Vec::new();
             for row in queue.range(from.as_slice()..=to.as_slice())?.take(most) {
                 let Some(seq) = record::seq_of_queue_key(row?.0.value()) else { continue };
-                if let Some(message) = record::get(&messages, seq)? {
+                if let Some(message) = messages.get(seq)? {
                     found.push((seq, message.to, Duration::from_millis(message.pause_ms.into())));
                 }
             }

@@ -6,6 +6,7 @@ use redb::{ReadTransaction, ReadableTable, TableDefinition, WriteTransaction};
 use serde::{Deserialize, Serialize};
 
 use super::content::{Content, Context};
+use super::course::{COURSES, Course, Messages};
 use super::message_id::MessageIds;
 use crate::store::tables::Table;
 use crate::store::{StoreError, json};
@@ -14,7 +15,8 @@ pub(super) use files::{FILES, Users, release_file, reuse_file, share_file, spare
 /// A table whose keys say everything.
 pub(super) type Queue = TableDefinition<'static, &'static [u8], &'static [u8]>;
 
-/// Messages. Key: sequence number. Value: [`Message`] as JSON.
+/// Messages, as they were accepted. Key: sequence number. Value: [`Message`] as JSON. How far they have come is in
+/// [`COURSES`]; [`Messages`] puts both together.
 pub(super) const MESSAGES: TableDefinition<'static, u64, &'static [u8]> = TableDefinition::new("outbox");
 /// Messages still to be sent. Key: session number u32 BE, sequence number u64 BE. Value: empty.
 pub(super) const QUEUE: Queue = TableDefinition::new("outbox_queue");
@@ -41,6 +43,7 @@ const KEY: &str = "key";
 /// The tables of this module.
 pub const TABLES: &[Table] = &[
     Table::of::<u64>("outbox"),
+    Table::of::<u64>("outbox_course"),
     Table::of::<&'static [u8]>("outbox_queue"),
     Table::of::<&'static str>("outbox_message_ids"),
     Table::of::<&'static str>("outbox_id"),
@@ -334,7 +337,7 @@ pub(super) fn promote(
     let mut messages = Vec::with_capacity(due.len());
     for (at, seq) in due {
         txn.open_table(DUE)?.remove(due_key(session_no, at, seq).as_slice())?;
-        let message = get(&txn.open_table(MESSAGES)?, seq)?;
+        let message = Messages::open_in(txn)?.get(seq)?;
         if let Some(message) = message.filter(|m| m.progress == Progress::Pending) {
             enqueue(txn, &message)?;
             messages.push(message);
@@ -352,25 +355,22 @@ pub(super) fn next_due(txn: &WriteTransaction, session_no: u32) -> Result<Option
     Ok(first.and_then(|(key, _)| parse_due_key(key.value())).map(|(at, _)| at))
 }
 
-/// Reads a message.
-pub(super) fn get(
-    table: &impl ReadableTable<u64, &'static [u8]>,
-    seq: u64,
-) -> Result<Option<Message>, StoreError> {
-    let row = table.get(seq)?;
-    row.map(|row| json::decode("outbox", row.value())).transpose()
-}
-
 /// Changes a stored message; `None` if it is not there (any more).
 pub(super) fn update<T>(
     txn: &WriteTransaction,
     seq: u64,
     change: impl FnOnce(&mut Message) -> T,
 ) -> Result<Option<T>, StoreError> {
-    let Some(mut message) = get(&txn.open_table(MESSAGES)?, seq)? else { return Ok(None) };
+    let Some(mut message) = Messages::open_in(txn)?.get(seq)? else { return Ok(None) };
+    let mut earlier = message.clone();
     let before = message.progress;
     let result = change(&mut message);
-    put(txn, &message)?;
+    let course = Course::of(&message);
+    txn.open_table(COURSES)?.insert(seq, course.encode().as_slice())?;
+    course.apply(&mut earlier);
+    if earlier != message {
+        put(txn, &message)?;
+    }
     if before == Progress::Pending && message.progress != Progress::Pending {
         dequeue(txn, &message)?;
         if message.progress != Progress::Failed {
@@ -403,6 +403,7 @@ fn put(txn: &WriteTransaction, message: &Message) -> Result<(), StoreError> {
 /// Removes a message and every row that points to it.
 pub(super) fn remove(txn: &WriteTransaction, message: &Message) -> Result<(), StoreError> {
     txn.open_table(MESSAGES)?.remove(message.seq)?;
+    txn.open_table(COURSES)?.remove(message.seq)?;
     txn.open_table(BY_ID)?.remove(message.id.as_str())?;
     dequeue(txn, message)?;
     if let Some(reference) = &message.reference {

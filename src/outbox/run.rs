@@ -8,11 +8,11 @@ use redb::ReadableTable;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
+use super::course::Messages;
 use super::record::{self, Afterwards, Message, Progress};
 use super::{Outbox, pump, settings};
 use crate::clock::now_ms;
 use crate::session::{self, ReceiptEvent, ReceiptKind, Registry};
-use crate::store::json;
 
 /// Receipts taken into one write.
 const RECEIPT_BATCH: usize = 256;
@@ -138,10 +138,11 @@ impl Outbox {
             let write = self.shared.store.write(move |txn| {
                 let mut old = Vec::new();
                 {
-                    let messages = txn.open_table(record::MESSAGES)?;
-                    let newest = messages.last()?.map_or(0, |(key, _)| key.value());
-                    for row in messages.range(..newest)? {
-                        let message: Message = json::decode("outbox", row?.1.value())?;
+                    let messages = Messages::open_in(txn)?;
+                    let newest = messages.rows.last()?.map_or(0, |(key, _)| key.value());
+                    for row in messages.rows.range(..newest)? {
+                        let (seq, row) = row?;
+                        let message = messages.decode(seq.value(), row.value())?;
                         if message.accepted_at_ms >= before || old.len() >= PRUNE_BATCH {
                             break;
                         }

@@ -11,7 +11,7 @@ use redb::TableDefinition;
 
 /// The version this build reads and writes. Raise it with every change to a key or value here or in a module that
 /// brings its own tables, and add the step to `schema::MIGRATIONS`.
-pub const SCHEMA_VERSION: u32 = 2;
+pub const SCHEMA_VERSION: u32 = 3;
 
 /// A table of byte strings: the shape of all tables but [`META`].
 pub type Bytes = TableDefinition<'static, &'static [u8], &'static [u8]>;

@@ -7,15 +7,14 @@ use axum::http::{HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
-use utoipa_axum::routes;
 
 use super::{ClaimError, page};
 use crate::api::keys::KeyError;
-use crate::api::openapi::Routes;
 use crate::api::openapi::chats::Done;
 use crate::api::openapi::machines::{self, DocsText};
 use crate::api::openapi::owner::{OwnerClaim, OwnerKey, OwnerPassword};
 use crate::api::openapi::v1::DIALECT;
+use crate::api::openapi::{Purpose, Routes, routes};
 use crate::api::params::{self, ParamError};
 use crate::api::v1::{Failure, caller, text};
 use crate::api::{Api, error, peer};
@@ -23,7 +22,7 @@ use crate::api::{Api, error, peer};
 /// A code and a password fit many times over.
 const MAX_BODY: usize = 16 * 1024;
 
-pub(in crate::api) fn routes() -> Routes {
+pub(in crate::api) fn routes<P: Purpose>() -> Routes<P> {
     Routes::of(&[&DIALECT])
         .with(routes!(claim))
         .with(routes!(log_in))

@@ -16,14 +16,12 @@ use axum::extract::{DefaultBodyLimit, Request};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
-use utoipa_axum::router::UtoipaMethodRouterExt;
-use utoipa_axum::routes;
 
 use super::access::{NoSession, authorization};
 use super::checks::CheckError;
 use super::keys::{Caller, Denied};
-use super::openapi::Routes;
 use super::openapi::fonnte::DIALECT;
+use super::openapi::{Purpose, Routes, routes};
 use super::params::{ParamError, Params};
 use super::send::{SendError, store_message, store_status};
 use super::{Shared, peer};
@@ -35,7 +33,7 @@ use crate::store::StoreError;
 /// What a multipart request may have besides its file.
 const MULTIPART_SLACK: usize = 2 * 1024 * 1024;
 
-pub(super) fn routes() -> Routes {
+pub(super) fn routes<P: Purpose>() -> Routes<P> {
     let upload = DefaultBodyLimit::max(MAX_MEDIA as usize + MULTIPART_SLACK);
     Routes::of(&[&DIALECT])
         .with(routes!(send::send).map(|send| send.head(super::no_head)).layer(upload))

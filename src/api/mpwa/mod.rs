@@ -13,19 +13,17 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::MethodRouter;
 use serde_json::json;
-use utoipa_axum::router::UtoipaMethodRouterExt;
-use utoipa_axum::routes;
 
 use super::keys::{Caller, Denied};
-use super::openapi::Routes;
 use super::openapi::mpwa::DIALECT;
+use super::openapi::{Purpose, Routes, routes};
 use super::params::{ParamError, Params};
 use super::send::{SendError, store_message, store_status};
 use super::{Api, Shared, peer, phone};
 use crate::session::Session;
 use crate::store::StoreError;
 
-pub(super) fn routes() -> Routes {
+pub(super) fn routes<P: Purpose>() -> Routes<P> {
     let get_sends = |handlers: MethodRouter<Api>| handlers.head(super::no_head);
     Routes::of(&[&DIALECT])
         .with(routes!(send::message).map(get_sends))

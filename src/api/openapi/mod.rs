@@ -1,5 +1,8 @@
 //! The API's own description: OpenAPI 3.1, gathered from the handlers, served at `/openapi.json`.
 //!
+//! What is served is `openapi.json` in this folder, made by [`describe`]; where it is not what the handlers say now, a test
+//! fails, and `KURIR_WRITE_OPENAPI=1 cargo test --lib openapi` writes it anew.
+//!
 //! A route gets into the router by [`Routes::with`] only, and that takes handlers with `#[utoipa::path]`, so that none is
 //! without its description. How to add one:
 //!
@@ -11,6 +14,7 @@
 //!    what integrators read; an `example` also puts the field into the code samples of `/docs`.
 //! 3. In `routes()`: `.with(routes!(handler))`; `routes!(show, change)` for two methods of one path.
 //! 4. In `tests/openapi/calls.rs`: at least one call that succeeds; the test fails until there is one.
+//! 5. `KURIR_WRITE_OPENAPI=1 cargo test --lib openapi`.
 //!
 //! What all operations of a dialect share is not repeated above each handler but filled in from its [`Dialect`]: the
 //! keys, the answers 400, 401, 413 and 429, the body of every error that has none of its own, and examples.
@@ -29,10 +33,11 @@ pub(super) mod waapi;
 pub(super) mod waya;
 
 use std::collections::BTreeMap;
+use std::io::Read;
 use std::sync::OnceLock;
 
 use axum::Router;
-use axum::extract::Request;
+use axum::extract::{DefaultBodyLimit, Request};
 use axum::http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, IF_NONE_MATCH, X_CONTENT_TYPE_OPTIONS,
 };
@@ -80,8 +85,75 @@ pub(in crate::api) const DIALECTS: [&Dialect; 7] = [
     &machines::DIALECT,
 ];
 
-/// Handlers with their paths and descriptions, as [`utoipa_axum::routes!`] makes them.
-type Handlers = (Vec<(String, RefOr<Schema>)>, Paths, MethodRouter<Api>);
+/// What [`utoipa_axum::routes!`] makes of handlers: the types that they name, their descriptions, and the handlers.
+pub(super) type Annotated = (Vec<(String, RefOr<Schema>)>, Paths, MethodRouter<Api>);
+
+/// Handlers of one path, and how to get their description.
+pub(super) struct Handlers<D> {
+    pub(super) path: String,
+    pub(super) methods: MethodRouter<Api>,
+    pub(super) describe: D,
+}
+
+impl<D: FnOnce() -> Annotated> Handlers<D> {
+    /// Changes the handlers, not what is said of them.
+    pub(super) fn map(mut self, change: impl FnOnce(MethodRouter<Api>) -> MethodRouter<Api>) -> Handlers<D> {
+        self.methods = change(self.methods);
+        self
+    }
+
+    /// Limits the body.
+    pub(super) fn layer(self, limit: DefaultBodyLimit) -> Handlers<D> {
+        self.map(|methods| methods.layer(limit))
+    }
+}
+
+/// Annotated handlers of one path as [`Handlers`]. Path and methods come from the annotation, so router and description
+/// cannot differ; the description itself is only made where somebody asks for it.
+macro_rules! routes {
+    ($first:path $(, $more:path)* $(,)?) => {{
+        let methods = axum::routing::MethodRouter::new();
+        let (path, methods) = $crate::api::openapi::routes!(@on methods, $first);
+        $( let (_, methods) = $crate::api::openapi::routes!(@on methods, $more); )*
+        let describe = || -> $crate::api::openapi::Annotated { utoipa_axum::routes!($first $(, $more)*) };
+        $crate::api::openapi::Handlers { path, methods, describe }
+    }};
+    (@on $methods:ident, $handler:path) => {
+        // `@path` finds the type that the annotation made beside the handler.
+        utoipa_axum::paste! {{
+            let types = utoipa_axum::routes!(@path [methods()] of $handler);
+            let methods = types.iter().fold($methods, |methods, method| {
+                methods.on(utoipa_axum::PathItemExt::to_method_filter(method), $handler)
+            });
+            (utoipa_axum::routes!(@path [path()] of $handler), methods)
+        }}
+    };
+}
+pub(super) use routes;
+
+/// What routes are gathered for.
+pub(super) trait Purpose {
+    /// For routes of these dialects.
+    fn of(dialects: &'static [&'static Dialect]) -> Self;
+    /// Takes the description of one path's handlers, or leaves it.
+    fn keep(&mut self, describe: impl FnOnce() -> Annotated);
+    /// Takes all of another's.
+    fn merge(&mut self, other: Self);
+}
+
+/// To be served. Asks for no description: what makes one is in the binary only if somebody calls it, and the gateway
+/// never does (decision 14).
+pub(super) struct Serving;
+
+impl Purpose for Serving {
+    fn of(_: &'static [&'static Dialect]) -> Serving {
+        Serving
+    }
+
+    fn keep(&mut self, _: impl FnOnce() -> Annotated) {}
+
+    fn merge(&mut self, _: Serving) {}
+}
 
 /// Operations and the dialects that they belong to.
 struct Described {
@@ -89,44 +161,14 @@ struct Described {
     paths: Paths,
 }
 
-/// Routes, each with its description.
-pub(super) struct Routes {
+/// To be described.
+pub(super) struct Describing {
     dialects: &'static [&'static Dialect],
-    router: Router<Api>,
     described: Vec<Described>,
     schemas: BTreeMap<String, RefOr<Schema>>,
 }
 
-impl Routes {
-    /// None yet. Those that are added belong to these dialects; one, unless two share a path.
-    pub(super) fn of(dialects: &'static [&'static Dialect]) -> Routes {
-        Routes { dialects, router: Router::new(), described: Vec::new(), schemas: BTreeMap::new() }
-    }
-
-    /// Adds the handlers of a path.
-    pub(super) fn with(mut self, handlers: Handlers) -> Routes {
-        let (schemas, paths, handlers) = handlers;
-        // `routes!` took the path from the annotation, so router and description cannot differ.
-        if let Some(path) = paths.paths.keys().next() {
-            self.router = self.router.route(path, handlers);
-        }
-        self.described.push(Described { dialects: self.dialects, paths });
-        for (name, schema) in schemas {
-            self.add_schema(name, schema);
-        }
-        self
-    }
-
-    /// Adds all of another's.
-    pub(super) fn merge(mut self, other: Routes) -> Routes {
-        self.router = self.router.merge(other.router);
-        self.described.extend(other.described);
-        for (name, schema) in other.schemas {
-            self.add_schema(name, schema);
-        }
-        self
-    }
-
+impl Describing {
     /// Two types of one name would overwrite each other's description.
     fn add_schema(&mut self, name: String, schema: RefOr<Schema>) {
         if let Some(known) = self.schemas.get(&name) {
@@ -134,16 +176,69 @@ impl Routes {
         }
         self.schemas.insert(name, schema);
     }
+}
 
-    /// The routes alone.
+impl Purpose for Describing {
+    fn of(dialects: &'static [&'static Dialect]) -> Describing {
+        Describing { dialects, described: Vec::new(), schemas: BTreeMap::new() }
+    }
+
+    fn keep(&mut self, describe: impl FnOnce() -> Annotated) {
+        let (schemas, paths, _) = describe();
+        self.described.push(Described { dialects: self.dialects, paths });
+        for (name, schema) in schemas {
+            self.add_schema(name, schema);
+        }
+    }
+
+    fn merge(&mut self, other: Describing) {
+        self.described.extend(other.described);
+        for (name, schema) in other.schemas {
+            self.add_schema(name, schema);
+        }
+    }
+}
+
+/// Routes, each with its description where the purpose is to describe them.
+pub(super) struct Routes<P> {
+    router: Router<Api>,
+    purpose: P,
+}
+
+impl<P: Purpose> Routes<P> {
+    /// None yet. Those that are added belong to these dialects; one, unless two share a path.
+    pub(super) fn of(dialects: &'static [&'static Dialect]) -> Routes<P> {
+        Routes { router: Router::new(), purpose: P::of(dialects) }
+    }
+
+    /// Adds the handlers of a path.
+    pub(super) fn with<D: FnOnce() -> Annotated>(mut self, handlers: Handlers<D>) -> Routes<P> {
+        let Handlers { path, methods, describe } = handlers;
+        self.router = self.router.route(&path, methods);
+        self.purpose.keep(describe);
+        self
+    }
+
+    /// Adds all of another's.
+    pub(super) fn merge(mut self, other: Routes<P>) -> Routes<P> {
+        self.router = self.router.merge(other.router);
+        self.purpose.merge(other.purpose);
+        self
+    }
+}
+
+impl Routes<Serving> {
+    /// The routes.
     pub(super) fn into_router(self) -> Router<Api> {
         self.router
     }
+}
 
-    /// The description alone.
-    pub(super) fn into_document(self) -> Value {
-        document::build(self.described, self.schemas)
-    }
+/// Makes the document from the handlers. The gateway serves a copy made beforehand, `openapi.json` in this folder; a test
+/// compares the two.
+pub fn describe() -> Value {
+    let Describing { described, schemas, .. } = super::routes::<Describing>().purpose;
+    document::build(described, schemas)
 }
 
 /// What `POST /api/send-message` takes: `waapi`'s form, or `waya`'s.
@@ -164,15 +259,20 @@ pub(super) enum MessageSent {
     Waya(waya::WayaQueued),
 }
 
-/// The document as it is sent. Made when it is first asked for: most boxes never are.
+/// The document as it is sent. Unpacked when it is first asked for: most boxes never are.
 fn served() -> &'static (Bytes, HeaderValue) {
     static SERVED: OnceLock<(Bytes, HeaderValue)> = OnceLock::new();
     SERVED.get_or_init(|| {
-        let text = super::routes().into_document().to_string();
+        // Packed by build.rs.
+        let packed = include_bytes!(concat!(env!("OUT_DIR"), "/openapi.json.gz")).as_slice();
+        let mut text = Vec::new();
+        flate2::read::GzDecoder::new(packed)
+            .read_to_end(&mut text)
+            .expect("it was packed when this was built");
         let tag = format!("\"{}\"", hex::encode(&Sha256::digest(&text)[..8]));
         let tag = HeaderValue::try_from(tag).expect("hexadecimal digits in quotes");
-        // The string's spare room would stay in memory with it.
-        (Bytes::from(text.into_boxed_str().into_boxed_bytes()), tag)
+        // The spare room would stay in memory with it.
+        (Bytes::from(text.into_boxed_slice()), tag)
     })
 }
 

@@ -6,13 +6,12 @@ use axum::extract::{Path, Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
-use utoipa_axum::routes;
 
 use super::record::{self, Row};
 use crate::api::keys::Caller;
-use crate::api::openapi::Routes;
 use crate::api::openapi::requests::{LoggedRequestShown, LoggedRequests, RequestId, RequestsQuery};
 use crate::api::openapi::v1::DIALECT;
+use crate::api::openapi::{Purpose, Routes, routes};
 use crate::api::params::{ParamError, Params};
 use crate::api::v1::{Failure, caller};
 use crate::api::{Api, Shared};
@@ -22,7 +21,7 @@ use crate::clock::now_ms;
 const PAGE: i64 = 50;
 const MOST: i64 = 200;
 
-pub(in crate::api) fn routes() -> Routes {
+pub(in crate::api) fn routes<P: Purpose>() -> Routes<P> {
     Routes::of(&[&DIALECT]).with(routes!(list)).with(routes!(show))
 }
 
@@ -126,10 +125,10 @@ async fn list(State(api): State<Api>, request: Request) -> Result<Response, Fail
     let filter = Filter::read(&params)?;
     api.request_log.settle().await?;
     let oldest = api.request_log.shared.settings.oldest_ms(now_ms());
-    let store = api.store.clone();
+    let (store, kept) = (api.store.clone(), api.request_log.shared.settings.rows);
     // All of a large log may have to be looked through for a rare one.
     let found = tokio::task::spawn_blocking(move || {
-        record::page(&store, before, limit, |row| {
+        record::page(&store, kept, before, limit, |row| {
             row.at_ms >= oldest && may_read(&caller, row) && filter.takes(row)
         })
     });
@@ -161,7 +160,9 @@ async fn show(
     api.request_log.settle().await?;
     // Another account's is answered like one that is not there: numbers count up over the whole box.
     let oldest = api.request_log.shared.settings.oldest_ms(now_ms());
-    let row = record::get(&api.store, number)?.filter(|row| row.at_ms >= oldest && may_read(&caller, row));
+    let kept = api.request_log.shared.settings.rows;
+    let row =
+        record::get(&api.store, kept, number)?.filter(|row| row.at_ms >= oldest && may_read(&caller, row));
     let row = row.ok_or_else(unknown)?;
     let mut shown = describe(number, &row);
     shown["reqHeaders"] = row.headers;

@@ -1,8 +1,8 @@
 //! The request log: what was asked and answered, for the people who write the applications.
 //!
 //! Keys and files never enter it ([`redact`]). A request is put aside in memory when its answer begins; what has gathered
-//! is written once a minute or when it is much, in one commit and never by a request itself. A power cut loses the last
-//! minute of the log, and costs nothing else. Bodies are not copied on their way: the request's is what the handler read
+//! is looked through and written once a minute or when it is much, in one commit and never by a request itself. A power cut
+//! loses the last minute of the log, and costs nothing else. Bodies are not copied on their way: the request's is what the handler read
 //! as parameters, so an upload streams as ever, and the answer's is looked at where it is short JSON, which is in memory
 //! anyhow.
 
@@ -17,6 +17,7 @@ use axum::http::HeaderMap;
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, USER_AGENT};
 use axum::middleware::Next;
 use axum::response::Response;
+use bytes::Bytes;
 use serde_json::{Map, Value, json};
 use tokio::sync::{Notify, watch};
 
@@ -37,10 +38,11 @@ use redact::{HIDDEN, Redactor};
 /// Longest time for which requests are kept in memory only.
 const BATCH_TIME: Duration = Duration::from_secs(60);
 /// Requests, or bytes of them, that are written without waiting for that.
-const BATCH_ROWS: usize = 128;
-const BATCH_BYTES: usize = 128 * 1024;
-/// Requests that may wait while the store is slow; further ones are not logged.
-const MOST_WAITING: usize = 512;
+const BATCH_ROWS: usize = 512;
+const BATCH_BYTES: usize = 512 * 1024;
+/// Requests, or bytes of them, that may wait while the store is slow; further ones are not logged.
+const MOST_WAITING: usize = 2_048;
+const MOST_WAITING_BYTES: usize = 1024 * 1024;
 /// Requests without a right key that are logged in each minute, so that a stranger cannot wash everything else out.
 const STRANGERS: u32 = 30;
 /// Longest answer that is looked at, in bytes.
@@ -158,6 +160,17 @@ fn copy_field((name, value): (&String, &Value)) -> (String, Value) {
     (name.chars().take(MAX_HEADER).collect(), copy(value))
 }
 
+/// About how many bytes of memory a value takes.
+fn weight(value: &Value) -> usize {
+    size_of::<Value>()
+        + match value {
+            Value::String(text) => text.len(),
+            Value::Array(items) => items.iter().map(weight).sum(),
+            Value::Object(fields) => fields.iter().map(|(name, value)| 2 * name.len() + weight(value)).sum(),
+            _ => 0,
+        }
+}
+
 /// A copy without what would be taken out anyhow because of its length.
 fn copy(value: &Value) -> Value {
     match value {
@@ -185,7 +198,7 @@ struct Shared {
 
 #[derive(Default)]
 struct Waiting {
-    rows: Vec<Vec<u8>>,
+    requests: Vec<Logged>,
     bytes: usize,
     lost: u64,
     /// The minute under way, and what came in it without a right key.
@@ -220,17 +233,19 @@ impl RequestLog {
         self.shared.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn push(&self, row: &record::Row) {
-        let Ok(row) = serde_json::to_vec(row) else { return };
+    fn push(&self, request: Logged) {
+        let weight = request.weight();
         let mut waiting = self.waiting();
-        if waiting.rows.len() >= MOST_WAITING {
+        if waiting.requests.len() >= MOST_WAITING || waiting.bytes + weight > MOST_WAITING_BYTES {
             waiting.lost += 1;
             return;
         }
-        waiting.bytes += row.len();
-        waiting.rows.push(row);
-        let (first, full) =
-            (waiting.rows.len() == 1, waiting.rows.len() >= BATCH_ROWS || waiting.bytes >= BATCH_BYTES);
+        waiting.bytes += weight;
+        waiting.requests.push(request);
+        let (first, full) = (
+            waiting.requests.len() == 1,
+            waiting.requests.len() >= BATCH_ROWS || waiting.bytes >= BATCH_BYTES,
+        );
         drop(waiting);
         if first {
             self.shared.begun.notify_one();
@@ -267,7 +282,7 @@ impl RequestLog {
     /// # Errors
     /// The store is closed.
     pub async fn flush(&self) -> Result<(), StoreError> {
-        let Waiting { rows, lost, .. } = {
+        let Waiting { requests, lost, .. } = {
             let mut waiting = self.waiting();
             let strangers = waiting.strangers;
             std::mem::replace(&mut *waiting, Waiting { strangers, ..Waiting::default() })
@@ -276,11 +291,17 @@ impl RequestLog {
             log::warn!("request log: {lost} requests were not logged; the store is too slow");
         }
         // A full disk has better uses for the room that is left.
-        if rows.is_empty() || self.shared.store.stats().read_only {
+        if requests.is_empty() || self.shared.store.stats().read_only {
             return Ok(());
         }
         let (settings, now) = (self.shared.settings, now_ms());
-        self.shared.store.write_soon(move |txn| record::add(txn, &rows, &settings, now)).await
+        // Milliseconds of work for a full batch, which no request should wait for.
+        let packed = tokio::task::spawn_blocking(move || {
+            let rows: Vec<_> = requests.into_iter().map(|request| request.row(settings.body)).collect();
+            record::pack(&rows)
+        });
+        let blocks = packed.await.map_err(|e| StoreError::Panicked { detail: e.to_string() })??;
+        self.shared.store.write_soon(move |txn| record::add(txn, &blocks, &settings, now)).await
     }
 
     /// As [`RequestLog::flush`], and waits until it can be read.
@@ -310,13 +331,24 @@ pub(super) async fn log(State(api): State<Api>, request: Request, next: Next) ->
         return response;
     }
     let (response, answer) = match settings.body {
-        0 => (response, Value::Null),
+        0 => (response, Bytes::new()),
         _ => look_at(response).await,
     };
     let status = response.status().as_u16();
     let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
-    api.request_log.push(&seen.row(at_ms, status, took_ms, notes, answer, settings.body));
+    api.request_log.push(Logged { seen, at_ms, status, took_ms, notes, answer });
     response
+}
+
+/// A request and its answer, as they were; only [`Logged::row`] leaves the memory.
+struct Logged {
+    seen: Seen,
+    at_ms: i64,
+    status: u16,
+    took_ms: u64,
+    notes: Notes,
+    /// The answer's body, if it is short JSON.
+    answer: Bytes,
 }
 
 /// What is known of a request before it is handled.
@@ -346,34 +378,40 @@ impl Seen {
             presented: presented.into_iter().flatten().map(str::to_owned).collect(),
         }
     }
+}
 
-    fn row(
-        self,
-        at_ms: i64,
-        status: u16,
-        took_ms: u64,
-        notes: Notes,
-        answer: Value,
-        most: usize,
-    ) -> record::Row {
-        let mut redactor = Redactor::new(self.presented.into_iter().chain(notes.presented));
-        redactor.learn_query(self.query.as_deref().unwrap_or_default());
+impl Logged {
+    /// About how many bytes of memory it takes.
+    fn weight(&self) -> usize {
+        let Seen { path, query, headers, presented, .. } = &self.seen;
+        let keys = presented.iter().chain(&self.notes.presented).map(String::len).sum::<usize>();
+        let headers = headers.iter().map(|(_, value)| 2 * size_of::<String>() + value.len()).sum::<usize>();
+        let texts = path.len() + query.as_ref().map_or(0, String::len) + keys + headers;
+        size_of::<Logged>() + texts + weight(&self.notes.body) + self.answer.len()
+    }
+
+    /// As it is stored, with bodies of up to `most` bytes.
+    fn row(self, most: usize) -> record::Row {
+        let Logged { seen, at_ms, status, took_ms, notes, answer } = self;
+        let answer = serde_json::from_slice(&answer).unwrap_or(Value::Null);
+        let mut redactor = Redactor::new(seen.presented.into_iter().chain(notes.presented));
+        redactor.learn_query(seen.query.as_deref().unwrap_or_default());
         redactor.learn_value(&notes.body);
         redactor.learn_value(&answer);
         // Who has no key may have mistyped one, or sent it in the wrong place.
         let body = if notes.account.is_some() { notes.body } else { Value::Null };
-        let headers: Map<String, Value> = self
+        let headers: Map<String, Value> = seen
             .headers
             .into_iter()
             .map(|(name, value)| (name.to_owned(), redactor.text(&value).into()))
             .collect();
         record::Row {
             at_ms,
-            method: self.method.to_owned(),
-            url: redactor.url(&self.path, self.query.as_deref()),
+            method: seen.method.to_owned(),
+            url: redactor.url(&seen.path, seen.query.as_deref()),
             status,
             took_ms,
-            ip: self.ip.to_string(),
+            ip: seen.ip.to_string(),
             account: notes.account,
             key: notes.key,
             headers: Value::Object(headers),
@@ -416,7 +454,7 @@ fn short(body: Value, most: usize) -> Value {
 }
 
 /// The answer as it was, and its body if that is short JSON.
-async fn look_at(response: Response) -> (Response, Value) {
+async fn look_at(response: Response) -> (Response, Bytes) {
     let json = response
         .headers()
         .get(CONTENT_TYPE)
@@ -424,19 +462,16 @@ async fn look_at(response: Response) -> (Response, Value) {
         .is_some_and(|value| value.starts_with("application/json"));
     // A length that is known beforehand means that the body is in memory already; a stream's is not.
     let length = response.body().size_hint().exact().filter(|length| *length <= MAX_ANSWER);
-    let (true, Some(length)) = (json, length) else { return (response, Value::Null) };
+    let (true, Some(length)) = (json, length) else { return (response, Bytes::new()) };
     let (head, body) = response.into_parts();
     match to_bytes(body, usize::try_from(length).unwrap_or(usize::MAX)).await {
-        Ok(bytes) => {
-            let value = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
-            (Response::from_parts(head, Body::from(bytes)), value)
-        }
+        Ok(bytes) => (Response::from_parts(head, Body::from(bytes.clone())), bytes),
         // Not possible for what is in memory; then there is nothing left to answer with.
         Err(e) => {
             log::error!("an answer could not be read back: {e}");
             (
                 Response::from_parts(head, Body::from(json!({"error": "Internal Server Error"}).to_string())),
-                Value::Null,
+                Bytes::new(),
             )
         }
     }

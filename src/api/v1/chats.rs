@@ -8,13 +8,12 @@ use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
-use utoipa_axum::routes;
 
 use super::referred::{delivered, message_of};
 use super::{Failure, Ids, enter_with, not_connected};
-use crate::api::openapi::Routes;
 use crate::api::openapi::chats::{ChatMarked, ChatRead, ChatTyping, Done, OfChat};
 use crate::api::openapi::v1::DIALECT;
+use crate::api::openapi::{Purpose, Routes, routes};
 use crate::api::params::{ParamError, Params};
 use crate::api::{Api, Shared};
 use crate::inbox::Event;
@@ -24,7 +23,7 @@ use crate::store::StoreError;
 /// How far back messages are looked for, where a request does not name them, in events of the box.
 const LOOK_BACK: u64 = 1_000;
 
-pub(super) fn routes() -> Routes {
+pub(super) fn routes<P: Purpose>() -> Routes<P> {
     Routes::of(&[&DIALECT]).with(routes!(typing)).with(routes!(read))
 }
 

@@ -5,15 +5,14 @@ use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
-use utoipa_axum::routes;
 
 use super::{Failure, Id, Ids, enter, enter_with};
-use crate::api::openapi::Routes;
 use crate::api::openapi::chats::{
     Done, GroupCreated, GroupEdit, GroupInvite, GroupJoin, GroupJoined, GroupList, GroupNew, GroupPeople,
     GroupPeopleEdit, GroupResults, GroupShown, OfGroup, OfSession,
 };
 use crate::api::openapi::v1::DIALECT;
+use crate::api::openapi::{Purpose, Routes, routes};
 use crate::api::params::{ParamError, Params};
 use crate::api::phone::{self, Recipient};
 use crate::api::send::check_text;
@@ -25,7 +24,7 @@ use crate::session::groups::{
 /// Participants of one request.
 const MAX_PARTICIPANTS: usize = 256;
 
-pub(super) fn routes() -> Routes {
+pub(super) fn routes<P: Purpose>() -> Routes<P> {
     Routes::of(&[&DIALECT])
         .with(routes!(list, create))
         .with(routes!(join))

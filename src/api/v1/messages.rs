@@ -7,8 +7,6 @@ use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
-use utoipa_axum::router::UtoipaMethodRouterExt;
-use utoipa_axum::routes;
 
 use super::referred::{Known, NAMES, Referred, message_of};
 use super::{Failure, Id, Ids, enter, enter_with};
@@ -17,7 +15,7 @@ use crate::api::openapi::chats::{
     OfMessage, OfSession,
 };
 use crate::api::openapi::v1::DIALECT;
-use crate::api::openapi::{Routes, Sending};
+use crate::api::openapi::{Purpose, Routes, Sending, routes};
 use crate::api::params::{ParamError, Params};
 use crate::api::send::{MAX_TEXT, Target, check_text};
 use crate::api::{Api, Shared};
@@ -43,7 +41,7 @@ const SENDING: u64 = 5;
 /// Longest emoji, in characters: a family of four with skin colours has eleven.
 const MAX_EMOJI: usize = 16;
 
-pub(super) fn routes() -> Routes {
+pub(super) fn routes<P: Purpose>() -> Routes<P> {
     let upload = DefaultBodyLimit::max(MAX_MEDIA as usize + MULTIPART_SLACK);
     Routes::of(&[&DIALECT])
         .with(routes!(create).layer(upload))

@@ -5,12 +5,11 @@ use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
-use utoipa_axum::routes;
 
 use super::{Failure, Id, enter, object};
-use crate::api::openapi::Routes;
 use crate::api::openapi::chats::{OfSession, SettingsEdit, SettingsShown};
 use crate::api::openapi::v1::DIALECT;
+use crate::api::openapi::{Purpose, Routes, routes};
 use crate::api::phone::{self, Recipient};
 use crate::api::{Api, Shared};
 use crate::outbox::{Allow, SessionSettings};
@@ -22,7 +21,7 @@ const MAX_CAP: u64 = 1_000_000;
 /// Longest allow list.
 const MAX_ALLOW: usize = 1_000;
 
-pub(super) fn routes() -> Routes {
+pub(super) fn routes<P: Purpose>() -> Routes<P> {
     Routes::of(&[&DIALECT]).with(routes!(show, change))
 }
 

@@ -12,13 +12,12 @@ use std::time::Duration;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
-use utoipa_axum::routes;
 
 use super::Shared;
 use super::access::{NoSession, header_key};
 use super::keys::{Caller, Denied};
-use super::openapi::Routes;
 use super::openapi::waya::DIALECT;
+use super::openapi::{Purpose, Routes, routes};
 use super::params::ParamError;
 use super::send::{SendError, store_message, store_status};
 use crate::session::Session;
@@ -26,7 +25,7 @@ use crate::store::StoreError;
 
 pub(super) use send::send_message;
 
-pub(super) fn routes() -> Routes {
+pub(super) fn routes<P: Purpose>() -> Routes<P> {
     Routes::of(&[&DIALECT])
         .with(routes!(queue::status))
         .with(routes!(queue::cancel))
