@@ -104,6 +104,13 @@ class Box:
                 raise BootFailed(f"not within {seconds} s: {what}")
             time.sleep(0.2)
 
+    def stand_still(self, waiting, seconds=20):
+        """Waits until this many writes are in the disk's cache, or fewer if there are never so many, and stops the disk there."""
+        self.guest.disk.stand_still(waiting)
+        if not self.guest.disk.still.wait(seconds / 2):
+            self.guest.disk.stand_still(1)
+            self.guest.disk.still.wait(seconds / 2)
+
     def cut(self, random):
         """Cuts the power."""
         guest, self.guest = self.guest, None

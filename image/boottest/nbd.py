@@ -65,6 +65,9 @@ class Disk:
         self._bytes = 0
         self._newest = {}  # sector: the last Write to it
         self.powered = True
+        self._still_at = None
+        self.still = threading.Event()  # nothing is taken any more
+        self._ended = threading.Event()  # the power is gone
         self.counts = Counter(reads=0, writes=0, flushes=0, written_bytes=0)
 
     def _check(self, offset, length):
@@ -87,12 +90,32 @@ class Disk:
                     data[at : at + SECTOR] = write.data[start : start + SECTOR]
             return bytes(data)
 
+    def stand_still(self, waiting):
+        """From the moment on at which this many writes wait in the cache, nothing is taken, flushed or answered: it is the one
+        before a power cut. `still` is set then."""
+        with self._lock:
+            self._still_at = waiting
+
+    def _may_go_on(self):
+        """Called with the lock held. False: wait for the end without it."""
+        if not self.powered:
+            raise OSError("the power is cut")
+        return not self.still.is_set()
+
+    def _end(self):
+        self._ended.wait()
+        raise OSError("the power is cut")
+
     def write(self, offset, data, forced=False):
         """Takes a write into the cache. A forced one survives every cut."""
         self._check(offset, len(data))
+        if not self._take(offset, data, forced):
+            self._end()
+
+    def _take(self, offset, data, forced):
         with self._lock:
-            if not self.powered:
-                raise OSError("the power is cut")
+            if not self._may_go_on():
+                return False
             self.counts["writes"] += 1
             self.counts["written_bytes"] += len(data)
             write = Write(offset, data, forced)
@@ -102,6 +125,9 @@ class Disk:
                 self._newest[sector] = write
             while self._bytes > self._cache_bytes:
                 self._evict()
+            if self._still_at and sum(not write.forced for write in self._writes) >= self._still_at:
+                self.still.set()
+            return not self.still.is_set()
 
     def _evict(self):
         oldest = self._writes.pop(0)
@@ -114,12 +140,14 @@ class Disk:
     def flush(self):
         """Everything written so far outlives a power cut from here on."""
         with self._lock:
-            if not self.powered:
-                raise OSError("the power is cut")
-            self.counts["flushes"] += 1
-            for write in self._writes:
-                os.pwrite(self._file, write.data, write.offset)
-            self._forget()
+            goes_on = self._may_go_on()
+            if goes_on:
+                self.counts["flushes"] += 1
+                for write in self._writes:
+                    os.pwrite(self._file, write.data, write.offset)
+                self._forget()
+        if not goes_on:
+            self._end()
 
     def _forget(self):
         self._writes, self._newest, self._bytes = [], {}, 0
@@ -146,10 +174,12 @@ class Disk:
                         cut.lost_bytes += SECTOR
                 cut.writes[fate] += 1
             self._forget()
+        self._ended.set()
         return cut
 
     def close(self):
         """Closes the file; what is in the cache is lost."""
+        self._ended.set()
         with self._lock:
             self.powered = False
             self._forget()

@@ -5,6 +5,7 @@ import random
 import socket
 import struct
 import tempfile
+import threading
 import unittest
 
 from . import nbd
@@ -50,6 +51,47 @@ class WithDisk(unittest.TestCase):
         with open(self.path, "rb") as file:
             file.seek(offset)
             return file.read(length)
+
+
+class StandStill(WithDisk):
+    def in_background(self, work, *arguments):
+        ended = []
+
+        def run():
+            try:
+                work(*arguments)
+            except OSError as error:
+                ended.append(str(error))
+
+        thread = threading.Thread(target=run, daemon=True)
+        thread.start()
+        return thread, ended
+
+    def test_it_stands_still_with_writes_in_its_cache_until_the_power_goes(self):
+        self.disk.stand_still(2)
+        self.disk.write(0, sectors("a"))
+        self.disk.flush()
+        self.disk.write(0, sectors("b"))
+        second, second_ended = self.in_background(self.disk.write, SECTOR, sectors("c"))
+        self.assertTrue(self.disk.still.wait(10))
+        flush, flush_ended = self.in_background(self.disk.flush)
+        third, third_ended = self.in_background(self.disk.write, 2 * SECTOR, sectors("d"))
+        for thread in (second, flush, third):
+            thread.join(0.05)
+            self.assertTrue(thread.is_alive(), "nothing is answered")
+        self.assertEqual(str(self.disk.cut(Fate(["kept", "lost"]))), "2 writes in the cache: 1 kept, 1 lost, 0 torn; 0 KiB lost")
+        for thread, ended in ((second, second_ended), (flush, flush_ended), (third, third_ended)):
+            thread.join(10)
+            self.assertEqual(ended, ["the power is cut"])
+        self.assertEqual(self.medium(0, 3 * SECTOR), sectors("b", "\0", "\0"))
+
+    def test_a_disk_that_is_closed_lets_go_of_who_waits(self):
+        self.disk.stand_still(1)
+        write, ended = self.in_background(self.disk.write, 0, sectors("a"))
+        self.assertTrue(self.disk.still.wait(10))
+        self.disk.close()
+        write.join(10)
+        self.assertEqual(ended, ["the power is cut"])
 
 
 class Cache(WithDisk):
