@@ -68,9 +68,11 @@ apt_need() {
   have "$command" && return
   have apt-get || die "$command is missing, and this is no Debian; install $* (Debian's names)"
   say "installing $*"
-  as_root apt-get install -qqy --no-install-recommends "$@" >/dev/null 2>&1 || {
-    as_root apt-get update -qq >&2
-    as_root apt-get install -qqy --no-install-recommends "$@" >/dev/null
+  # Scripts that run at the same time wait for each other.
+  local install=(apt-get -o DPkg::Lock::Timeout=600 install -qqy --no-install-recommends "$@")
+  as_root "${install[@]}" >/dev/null 2>&1 || {
+    as_root apt-get update -qq >&2 || true
+    as_root "${install[@]}" >/dev/null
   }
 }
 

@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime};
 use crate::clock::built;
 use crate::media::Cidr;
 use crate::panel::Language;
-use crate::update::board::SlotPaths;
+use crate::update::board::{MOUNTED, SlotPaths};
 
 mod settings;
 
@@ -125,6 +125,8 @@ pub struct Config {
     pub sync_delay: Duration,
     /// Time limits that no setting changes.
     pub limits: Limits,
+    /// Where the image says which slot runs; no setting changes it.
+    pub slot_file: PathBuf,
 }
 
 /// Time limits that are the same on every box, as fields so that tests can make them short.
@@ -296,6 +298,7 @@ impl Default for Config {
             whatsapp_url: None,
             sync_delay: Duration::ZERO,
             limits: Limits::default(),
+            slot_file: MOUNTED.into(),
         };
         for setting in settings::all() {
             (setting.set)(&mut config, setting.default)
@@ -438,6 +441,16 @@ impl Config {
     /// The store's file.
     pub fn store_path(&self) -> PathBuf {
         self.data_dir.join("kurir.redb")
+    }
+
+    /// The copy of the store that a system on trial works on.
+    pub fn trial_path(&self) -> PathBuf {
+        self.data_dir.join("trial.redb")
+    }
+
+    /// What is known of the last update.
+    pub fn update_record_path(&self) -> PathBuf {
+        self.data_dir.join("update.json")
     }
 
     /// The socket through which `kurir key` and `kurir status` reach a running gateway.

@@ -2,6 +2,7 @@
 
 mod erasing;
 mod panel;
+mod trial;
 
 use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt;
@@ -35,6 +36,7 @@ use crate::watchdog::Watchdog;
 use crate::webhook::{self, WebhookSettings, Webhooks};
 pub use erasing::erase_data_dir;
 use panel::{Panel, tell_panel};
+use trial::Rehearsal;
 
 /// Receipts that may wait for the store.
 const RECEIPTS: usize = 4096;
@@ -66,6 +68,16 @@ pub enum StartError {
     /// The store could not be read.
     #[error(transparent)]
     Read(#[from] StoreError),
+    /// The copy of the store that a system on trial works on.
+    #[error(
+        "the copy of the store for the trial of an update, {path}: {source}; it needs as much room as the store"
+    )]
+    Trial {
+        /// The copy.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
     /// The sessions could not be loaded.
     #[error(transparent)]
     Registry(#[from] RegistryError),
@@ -108,6 +120,7 @@ pub struct Gateway {
     panel: Panel,
     facts: watch::Sender<Facts>,
     data_dir: PathBuf,
+    rehearsal: Option<Rehearsal>,
 }
 
 /// How the store is opened: by the gateway, and by commands that run without one.
@@ -171,7 +184,7 @@ impl Gateway {
         let (orders, ordered) = mpsc::channel(ORDERS);
         let mut panel = Panel::start(config, parts, orders);
         create_data_dir(config)?;
-        let store = Store::open(&config.store_path(), &store_options(config))?;
+        let (store, rehearsal) = trial::open_store(config)?;
         let keys = Keys::open(store.clone(), config.admin_key.as_deref())?;
         let beyond_loopback = |address: &SocketAddr| !address.ip().is_loopback();
         let exposed =
@@ -196,6 +209,13 @@ impl Gateway {
         let https_address = https.as_ref().map(|(_, address, _)| *address);
         let certificates = https.as_ref().map(|(_, _, certificates)| certificates.clone());
         let clock = Clock::open(&config.data_dir, config.limits.clock_earliest, config.limits.clock_patience);
+        // Whatever would leave the box waits for the clock; in a rehearsal it never comes.
+        let dial = match rehearsal {
+            Some(_) => watch::channel(ClockState::Unset).1,
+            None => clock.watch(),
+        };
+        let mut notices = config.notices.clone();
+        notices.extend(rehearsal.as_ref().map(|_| trial::notice(config.panel_language)));
         let mdns = announcement(config, &host, address, https_address).and_then(|a| Mdns::start(&a));
         let place = Place {
             host,
@@ -226,7 +246,7 @@ impl Gateway {
             whatsapp_url: config.whatsapp_url.clone(),
             http: WhatsAppHttp::new(url),
             inbox: inbox.clone(),
-            clock: clock.watch(),
+            clock: dial.clone(),
         };
         let registry = Registry::open(store.clone(), setup, receipts)?;
 
@@ -237,7 +257,7 @@ impl Gateway {
         )?;
         let mut fetch = FetchPolicy::new(config.allow_private_fetch.clone());
         (fetch.total, fetch.stall) = (config.limits.fetch_total, config.limits.fetch_stall);
-        fetch.clock = Some(clock.watch());
+        fetch.clock = Some(dial.clone());
         outbox.set_previews(Previews::new(&fetch, spool.clone()));
         let parts = webhook::Parts {
             store: store.clone(),
@@ -247,7 +267,7 @@ impl Gateway {
             spool: spool.clone(),
             fetch: fetch.clone(),
             received: received.clone(),
-            clock: clock.watch(),
+            clock: dial,
         };
         let webhooks = Webhooks::open(parts, WebhookSettings::from_config(config)).await?;
         let request_log = RequestLog::new(store.clone(), RequestLogSettings::from_config(config));
@@ -276,11 +296,12 @@ impl Gateway {
             fetch,
             country_code: config.country_code.clone(),
             data_dir: config.data_dir.clone(),
-            notices: config.notices.clone(),
+            notices: notices.clone(),
+            rehearsal: rehearsal.is_some(),
         });
         let facts = watch::Sender::new(Facts {
             web_url: config.public_url.clone(),
-            notice: crate::panel::watch::notice(&config.notices),
+            notice: crate::panel::watch::notice(&notices),
             ..Facts::default()
         });
         let sources = crate::panel::watch::Sources {
@@ -348,7 +369,13 @@ impl Gateway {
                 tokio::spawn(control::serve(control_socket, Arc::clone(&api), stopping.clone())),
             ),
             ("claim", tokio::spawn(claim.run(stopping))),
-            ("webhooks", tokio::spawn(webhooks.run())),
+            (
+                "webhooks",
+                match rehearsal {
+                    Some(_) => tokio::spawn(std::future::pending()),
+                    None => tokio::spawn(webhooks.run()),
+                },
+            ),
             ("journal", tokio::spawn(inbox.run(soon))),
             ("outbox", tokio::spawn(outbox.run(registry, receipt_queue))),
         ]);
@@ -362,6 +389,7 @@ impl Gateway {
             panel,
             facts,
             data_dir: config.data_dir.clone(),
+            rehearsal,
         })
     }
 
@@ -393,6 +421,15 @@ impl Gateway {
     /// The API without the accept loop before it.
     pub fn router(&self) -> axum::Router {
         api::router(Arc::clone(&self.api))
+    }
+
+    /// Resolves when the trial of an update is over that the gateway was started for with a copy of the store; it has to be
+    /// started anew then. Where there is none, never.
+    pub async fn trial_over(&self) {
+        match &self.rehearsal {
+            Some(rehearsal) => rehearsal.over().await,
+            None => std::future::pending().await,
+        }
     }
 
     /// What shows that every part makes progress.

@@ -144,12 +144,27 @@ enum BoardCommand {
 enum End {
     /// Ends.
     Exit,
-    /// Begins again, as a process that has never seen a key.
-    Restart,
+    /// Begins again, as a process that has seen nothing of what was.
+    Restart(Anew),
 }
 
-/// Nothing is left and the program cannot be started again: sysexits.h, EX_TEMPFAIL. Whoever supervises it starts it.
-const ERASED: u8 = 75;
+/// Why it begins again.
+enum Anew {
+    Erased,
+    Tried,
+}
+
+impl std::fmt::Display for Anew {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Anew::Erased => "everything is erased",
+            Anew::Tried => "the trial of the update is over",
+        })
+    }
+}
+
+/// The program cannot be started again: sysexits.h, EX_TEMPFAIL. Whoever supervises it starts it.
+const AGAIN: u8 = 75;
 
 #[derive(Subcommand)]
 enum KeyCommand {
@@ -190,7 +205,7 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     match run(arguments) {
         Ok(End::Exit) => ExitCode::SUCCESS,
-        Ok(End::Restart) => {
+        Ok(End::Restart(anew)) => {
             // The same program with the same arguments, also if its file was replaced since.
             let mut arguments = std::env::args_os();
             let mut again = std::process::Command::new("/proc/self/exe");
@@ -198,8 +213,8 @@ fn main() -> ExitCode {
                 again.arg0(name);
             }
             let error = again.args(arguments).exec();
-            eprintln!("kurir: everything is erased; start it again ({error})");
-            ExitCode::from(ERASED)
+            eprintln!("kurir: {anew}; start it again ({error})");
+            ExitCode::from(AGAIN)
         }
         Err(e) => {
             eprintln!("kurir: {}", one_line(&e));
@@ -323,27 +338,28 @@ async fn serve(config: &Config) -> anyhow::Result<End> {
         watchdog.run(&manager).await;
         std::future::pending::<()>().await;
     };
-    let erase = tokio::select! {
-        _ = terminate.recv() => false,
-        _ = tokio::signal::ctrl_c() => false,
-        () = gateway.erase_asked() => true,
-        () = watched => false,
+    let end = tokio::select! {
+        _ = terminate.recv() => End::Exit,
+        _ = tokio::signal::ctrl_c() => End::Exit,
+        () = gateway.erase_asked() => End::Restart(Anew::Erased),
+        () = gateway.trial_over() => End::Restart(Anew::Tried),
+        () = watched => End::Exit,
     };
     // It holds the store and the sessions.
     drop(watchdog);
-    if erase {
+    if let End::Restart(Anew::Erased) = end {
         let progress = Progress::default();
         let erased = gateway.erase(&progress);
         Watchdog::while_it_goes_on(&manager, "Erasing everything", progress.watch(), erased).await?;
         println!("Everything is erased. Starting as new.");
-        return Ok(End::Restart);
+        return Ok(end);
     }
     manager.stopping();
     if prints {
         println!("Stopping.");
     }
     gateway.shutdown().await;
-    Ok(End::Exit)
+    Ok(end)
 }
 
 async fn erase(config: &Config, yes: bool) -> anyhow::Result<()> {

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::{ConnectInfo, Request, State};
 use axum::http::header::{ALLOW, RETRY_AFTER};
-use axum::http::{HeaderValue, StatusCode};
+use axum::http::{HeaderValue, Method, StatusCode};
+use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -105,11 +106,16 @@ pub struct Shared {
     pub data_dir: PathBuf,
     /// What a person has to correct in the boot configuration.
     pub notices: Vec<String>,
+    /// The store is a copy that nobody will see again: nothing is taken.
+    pub rehearsal: bool,
     /// What the front panel shows.
     pub panel: watch::Receiver<Shown>,
     /// Becomes true when everything is to be erased.
     pub erase: watch::Sender<bool>,
 }
+
+/// When to ask again while an update is on trial, in seconds.
+const TRIAL_RETRY_S: u16 = 30;
 
 /// State of the router.
 pub type Api = Arc<Shared>;
@@ -147,8 +153,24 @@ pub fn router(api: Api) -> Router {
         .layer(axum::middleware::from_fn(access::rate_headers))
         .layer(axum::middleware::from_fn_with_state(Arc::clone(&api), claim::gate))
         .layer(axum::middleware::from_fn_with_state(Arc::clone(&api), request_log::log))
+        .layer(axum::middleware::from_fn_with_state(Arc::clone(&api), rehearse))
         .layer(axum::middleware::from_fn_with_state(Arc::clone(&api), metrics::count))
         .with_state(api)
+}
+
+/// Answers nothing but the box's health while an update is on trial.
+async fn rehearse(State(api): State<Api>, request: Request, next: Next) -> Response {
+    let looks = matches!(*request.method(), Method::GET | Method::HEAD);
+    let health = looks && matches!(request.uri().path(), "/healthz" | "/readyz" | "/metrics");
+    if !api.rehearsal || health {
+        return next.run(request).await;
+    }
+    let mut response = error(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "An update of this box is on trial. It takes requests again in about a minute.",
+    );
+    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(TRIAL_RETRY_S));
+    response
 }
 
 /// An answer in JSON. `retry_after`: seconds after which another try may succeed.

@@ -31,7 +31,7 @@ fn firmware(config: &Config) -> anyhow::Result<Firmware> {
 }
 
 fn record_file(config: &Config) -> RecordFile {
-    RecordFile(config.data_dir.join("update.json"))
+    RecordFile(config.update_record_path())
 }
 
 /// Checks and writes the update from a file or a URL; then restarts into it, unless `stay`.

@@ -13,8 +13,18 @@ const UNLINK: Duration = Duration::from_secs(20);
 /// What the parts keep in the data folder, and what erasing removes from it: keys first, then people's files, and last
 /// what others use to find a running gateway. Whatever else lies there is somebody else's.
 /// `update.json` stays: which version is installed is no secret, and a trial under way needs it.
-pub(super) const KEPT: &[&str] =
-    &["kurir.toml", "kurir.redb", "tls", "received", "media", "spool", "box-id", "clock", "control.sock"];
+pub(super) const KEPT: &[&str] = &[
+    "kurir.toml",
+    "kurir.redb",
+    "trial.redb",
+    "tls",
+    "received",
+    "media",
+    "spool",
+    "box-id",
+    "clock",
+    "control.sock",
+];
 
 /// Erases what a gateway that does not run has kept.
 ///

@@ -31,6 +31,14 @@ pub enum OpenError {
         /// The highest version this build knows.
         supported: u32,
     },
+    /// The file would have to be brought up to date, which the options forbid.
+    #[error("{path} has the schema of an earlier Kurir, version {found}", path = path.display())]
+    EarlierSchema {
+        /// The store's file.
+        path: PathBuf,
+        /// The version the file carries.
+        found: u32,
+    },
     /// The file was written by a Kurir too old for this one to take over from.
     #[error(
         "{path} has schema version {found}, and this Kurir brings files up to date from version {oldest}: start an \

@@ -28,6 +28,7 @@ mod writer;
 
 pub use account::{AccountId, AccountStore};
 pub use error::{OpenError, StoreError};
+pub use open::FileLock;
 pub use tables::Table;
 
 use disk::Disk;
@@ -48,6 +49,9 @@ pub struct StoreOptions {
     pub queue_capacity: usize,
     /// Check every page's checksum while opening. It reads the whole file.
     pub verify: bool,
+    /// Bring a file of an earlier schema up to date; otherwise it is refused, untouched. An earlier Kurir cannot read it
+    /// afterwards.
+    pub migrate: bool,
     /// Tables of other modules, created if they are missing.
     pub tables: Vec<Table>,
 }
@@ -60,6 +64,7 @@ impl Default for StoreOptions {
             soon_delay: Duration::from_millis(250),
             queue_capacity: 1024,
             verify: false,
+            migrate: true,
             tables: Vec::new(),
         }
     }

@@ -2,6 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
+use std::ops::Bound;
 use std::os::unix::fs::OpenOptionsExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -9,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use redb::backends::FileBackend;
-use redb::{Builder, Database, DatabaseError, StorageError, WriteTransaction};
+use redb::{BackendError, Builder, Database, DatabaseError, StorageBackend, StorageError, WriteTransaction};
 
 use super::disk::{Disk, DiskHandle};
 use super::error::is_full;
@@ -37,6 +38,25 @@ pub(super) fn file(path: &Path) -> Result<(FileBackend, bool), OpenError> {
     let is_new = file.metadata().map_err(failed)?.len() == 0;
     let backend = FileBackend::new(file).map_err(|error| of_database(path, error))?;
     Ok((backend, is_new))
+}
+
+/// The lock that an open store has, without the store.
+pub struct FileLock(#[allow(dead_code, reason = "held, not used")] FileBackend);
+
+impl FileLock {
+    /// Takes it.
+    ///
+    /// # Errors
+    /// [`OpenError::InUse`], [`OpenError::Io`].
+    pub fn take(path: &Path) -> Result<FileLock, OpenError> {
+        let (backend, _) = file(path)?;
+        match backend.try_lock_range(Bound::Unbounded, Bound::Unbounded) {
+            Ok(true) => Ok(FileLock(backend)),
+            Ok(false) => Err(OpenError::InUse { path: path.to_path_buf() }),
+            Err(BackendError::Io(source)) => Err(OpenError::Io { path: path.to_path_buf(), source }),
+            Err(error) => Err(OpenError::Io { path: path.to_path_buf(), source: io::Error::other(error) }),
+        }
+    }
 }
 
 /// A new file's name is durable only once its folder is.
@@ -80,6 +100,9 @@ pub(super) fn held(
                     found,
                     oldest: schema::OLDEST,
                 });
+            }
+            Found::Version(found) if found < SCHEMA_VERSION && !options.migrate => {
+                return Err(OpenError::EarlierSchema { path: path.to_path_buf(), found });
             }
             _ => {}
         }

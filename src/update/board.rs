@@ -19,7 +19,7 @@ const BOOT: &str = "boot";
 /// Where the firmware says which partition it started from (a big-endian number).
 const STARTED_FROM: &str = "/proc/device-tree/chosen/bootloader/partition";
 /// Where the image's initramfs says which slot's root it mounted: `a` or `b`.
-const MOUNTED: &str = "/run/kurir-slot";
+pub const MOUNTED: &str = "/run/kurir-slot";
 /// Where the slot is named if there is no such firmware, as in a virtual machine: `kurir.slot=a`.
 const COMMAND_LINE: &str = "/proc/cmdline";
 
@@ -153,6 +153,20 @@ pub struct Firmware {
     b: u32,
 }
 
+/// The slot that a file such as [`MOUNTED`] names; `None`: there is none.
+///
+/// # Errors
+/// It cannot be read, or holds something else.
+pub fn mounted(file: &Path) -> io::Result<Option<Slot>> {
+    match std::fs::read_to_string(file) {
+        Ok(text) => slot_named(text.trim())
+            .map(Some)
+            .ok_or_else(|| io::Error::other(format!("{} holds neither a nor b", file.display()))),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
 impl Firmware {
     /// `autoboot`: the file on the card's first partition, writable. The slots' `boot` partitions are told by their
     /// numbers.
@@ -176,6 +190,11 @@ impl Firmware {
         })
     }
 
+    /// What the initramfs says; `None`: it says nothing.
+    fn mounted(&self) -> io::Result<Option<Slot>> {
+        mounted(&self.mounted)
+    }
+
     /// What the firmware says; `None`: it is not a Pi's.
     fn started(&self) -> io::Result<Option<Slot>> {
         let bytes = match std::fs::read(&self.started_from) {
@@ -187,17 +206,6 @@ impl Firmware {
         let number =
             number.map_err(|_| io::Error::other(format!("{} has no number", self.started_from.display())))?;
         self.slot(number, "the firmware").map(Some)
-    }
-
-    /// What the initramfs says; `None`: it says nothing.
-    fn mounted(&self) -> io::Result<Option<Slot>> {
-        match std::fs::read_to_string(&self.mounted) {
-            Ok(text) => slot_named(text.trim())
-                .map(Some)
-                .ok_or_else(|| io::Error::other(format!("{} holds neither a nor b", self.mounted.display()))),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(e) => Err(e),
-        }
     }
 
     /// What the kernel's command line says.

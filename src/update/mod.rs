@@ -15,7 +15,7 @@ mod trial;
 
 pub use bundle::{Bundle, Manifest, Part, PublicKey, Version};
 pub use install::{PIECE, Rules, install};
-pub use record::{Outcome, Record, Stage, start};
+pub use record::{Outcome, Record, Stage, on_trial, start};
 pub use trial::{HEALTHY_FOR, PATIENCE, Trial, Verdict, commit, give_up, try_once};
 
 /// One of the two places for a system.

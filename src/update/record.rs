@@ -80,6 +80,15 @@ pub(super) fn save(memory: &mut impl Memory, record: &Record) -> Result<(), Upda
     memory.save(&bytes).map_err(failed("writing the update's record"))
 }
 
+/// Whether the system that runs is on trial: read by the service, which may neither write the record nor see the firmware's
+/// file. For a moment after a start it also says so of a system that the power cut in between made permanent.
+///
+/// # Errors
+/// [`UpdateError::Io`].
+pub fn on_trial(running: Slot, memory: &mut impl Memory) -> Result<bool, UpdateError> {
+    Ok(matches!(load(memory)?.stage, Stage::Trying { slot, .. } if slot == running))
+}
+
 /// Brings the record up to date after a start, whatever happened before it, and returns it. A record that says
 /// [`Stage::Trying`] afterwards means that this start is the trial.
 ///

@@ -38,8 +38,8 @@ use redact::{HIDDEN, Redactor};
 /// Longest time for which requests are kept in memory only.
 const BATCH_TIME: Duration = Duration::from_secs(60);
 /// Requests, or bytes of them, that are written without waiting for that.
-const BATCH_ROWS: usize = 512;
-const BATCH_BYTES: usize = 512 * 1024;
+const BATCH_ROWS: usize = 256;
+const BATCH_BYTES: usize = 256 * 1024;
 /// Requests, or bytes of them, that may wait while the store is slow; further ones are not logged.
 const MOST_WAITING: usize = 2_048;
 const MOST_WAITING_BYTES: usize = 1024 * 1024;

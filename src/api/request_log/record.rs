@@ -3,11 +3,10 @@
 //! Requests are kept many to a row, packed: they look alike, so forty or more of them fill one page of the file, where a row
 //! for each filled half a page with three.
 
-use std::io::{Read, Write};
+use std::io::Read;
 
-use flate2::Compression;
 use flate2::read::DeflateDecoder;
-use flate2::write::DeflateEncoder;
+use flate2::{Compress, Compression, FlushCompress, Status};
 use redb::{ReadableTable, TableDefinition, WriteTransaction};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -75,33 +74,55 @@ fn broken(detail: impl ToString) -> StoreError {
     StoreError::Row { table: "request_log", detail: detail.to_string() }
 }
 
+/// How much shorter requests become, at first guess: they repeat each other.
+const RATIO: usize = 8;
+
 /// Packs requests into as many rows as they need.
 pub(super) fn pack(rows: &[Row]) -> Result<Vec<Block>, StoreError> {
+    // In one piece each: flate2 clears its whole buffer at every write, and JSON is written in very many small ones.
+    let mut lines = Vec::with_capacity(rows.len());
+    for row in rows {
+        let mut line = json::encode("request_log", row)?;
+        line.push(b'\n');
+        lines.push((row.at_ms, line));
+    }
+    let mut packer = Compress::new(Compression::default(), false);
     let mut blocks = Vec::new();
-    pack_into(&mut blocks, rows)?;
+    let (mut rest, mut ratio) = (lines.as_slice(), RATIO);
+    while !rest.is_empty() {
+        let mut bytes = 0;
+        let mut fits = |(_, line): &(i64, Vec<u8>)| {
+            bytes += line.len();
+            bytes <= MOST_BYTES * ratio
+        };
+        let count = rest.iter().take(usize::from(u16::MAX)).take_while(|line| fits(line)).count().max(1);
+        let (packed, later) = rest.split_at(count);
+        let value = deflate(&mut packer, packed)?;
+        if value.len() > MOST_BYTES && count > 1 {
+            // They are less alike than thought.
+            ratio = (ratio * MOST_BYTES / value.len()).min(ratio - 1);
+            continue;
+        }
+        blocks.push(Block { count: u16::try_from(count).map_err(broken)?, value });
+        rest = later;
+    }
     Ok(blocks)
 }
 
-fn pack_into(blocks: &mut Vec<Block>, rows: &[Row]) -> Result<(), StoreError> {
-    let Some(newest) = rows.iter().map(|row| row.at_ms).max() else { return Ok(()) };
-    if let Ok(count) = u16::try_from(rows.len()) {
-        let mut value = vec![FORMAT];
-        value.extend(count.to_le_bytes());
-        value.extend(newest.to_le_bytes());
-        let mut packer = DeflateEncoder::new(value, Compression::default());
-        for row in rows {
-            serde_json::to_writer(&mut packer, row).map_err(broken)?;
-            packer.write_all(b"\n").map_err(broken)?;
-        }
-        let value = packer.finish().map_err(broken)?;
-        if value.len() <= MOST_BYTES || count == 1 {
-            blocks.push(Block { count, value });
-            return Ok(());
-        }
+fn deflate(packer: &mut Compress, lines: &[(i64, Vec<u8>)]) -> Result<Vec<u8>, StoreError> {
+    let bytes: usize = lines.iter().map(|(_, line)| line.len()).sum();
+    let newest = lines.iter().map(|(at_ms, _)| *at_ms).max().unwrap_or_default();
+    // What cannot be made shorter becomes a little longer.
+    let mut value = Vec::with_capacity(HEAD + bytes + bytes / 1_000 + 64);
+    value.push(FORMAT);
+    value.extend(u16::try_from(lines.len()).map_err(broken)?.to_le_bytes());
+    value.extend(newest.to_le_bytes());
+    let text: Vec<u8> = lines.iter().flat_map(|(_, line)| line).copied().collect();
+    packer.reset();
+    match packer.compress_vec(&text, &mut value, FlushCompress::Finish).map_err(broken)? {
+        Status::StreamEnd => Ok(value),
+        status => Err(broken(format!("not packed to the end: {status:?}"))),
     }
-    let (older, newer) = rows.split_at(rows.len() / 2);
-    pack_into(blocks, older)?;
-    pack_into(blocks, newer)
 }
 
 /// How many requests a row holds, and when the newest of them came.
