@@ -1,6 +1,7 @@
 //! Builds the parts, connects them and runs them until shutdown: the only place that knows them all.
 
 mod erasing;
+mod error;
 mod panel;
 mod trial;
 
@@ -17,24 +18,24 @@ use tokio::task::JoinHandle;
 use crate::api::claim::{self, Claim};
 use crate::api::request_log::{self, RequestLog, RequestLogSettings};
 use crate::api::serve::{Places, ServeLimits};
-use crate::api::tls::{CertificateError, Certificates};
+use crate::api::tls::Certificates;
 use crate::api::{self, ApiSettings, Place, control, keys, keys::Keys, limits};
 use crate::clock::{Clock, ClockState};
 use crate::config::Config;
 use crate::console;
 use crate::inbox::{self, Inbox, InboxSettings};
 use crate::lan::{self, Addresses, Announcement, Mdns};
-use crate::media::{FetchPolicy, Previews, Spool, SpoolError};
+use crate::media::{FetchPolicy, Previews, Spool};
 use crate::outbox::{self, Outbox, OutboxSettings};
 use crate::panel::run::{FirstSession, Parts, Shown};
 use crate::panel::watch::Facts;
-use crate::session::registry::RegistryError;
-use crate::session::{self, ClientSetup, Received, ReceivedError, Registry, WhatsAppHttp};
-use crate::store::erase::{self, EraseError};
-use crate::store::{OpenError, Store, StoreError, StoreOptions};
+use crate::session::{self, ClientSetup, Received, Registry, WhatsAppHttp};
+use crate::store::erase;
+use crate::store::{Store, StoreOptions};
 use crate::watchdog::Watchdog;
 use crate::webhook::{self, WebhookSettings, Webhooks};
 pub use erasing::erase_data_dir;
+pub use error::StartError;
 use panel::{Panel, tell_panel};
 use trial::Rehearsal;
 
@@ -47,68 +48,6 @@ const ORDERS: usize = 8;
 
 /// The session of a box that has none, when a button or a first start asks for one.
 pub const FIRST_SESSION: FirstSession = FirstSession { name: "Kurir", account: keys::DEFAULT_ACCOUNT };
-
-/// Why the gateway did not start.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// The data folder could not be made.
-    #[error("cannot create the data folder {path}: {source}; choose another with KURIR_DATA_DIR")]
-    DataDir {
-        /// The folder.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// Everything was to be erased before the restart, and cannot be.
-    #[error(transparent)]
-    Erase(#[from] EraseError),
-    /// The store could not be opened.
-    #[error(transparent)]
-    Store(#[from] OpenError),
-    /// The store could not be read.
-    #[error(transparent)]
-    Read(#[from] StoreError),
-    /// The copy of the store that a system on trial works on.
-    #[error(
-        "the copy of the store for the trial of an update, {path}: {source}; it needs as much room as the store"
-    )]
-    Trial {
-        /// The copy.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// The sessions could not be loaded.
-    #[error(transparent)]
-    Registry(#[from] RegistryError),
-    /// The media folder could not be used.
-    #[error(transparent)]
-    Spool(#[from] SpoolError),
-    /// The folder of received files could not be used.
-    #[error(transparent)]
-    Received(#[from] ReceivedError),
-    /// There is no certificate for HTTPS.
-    #[error("HTTPS: {0}")]
-    Certificate(#[from] CertificateError),
-    /// HTTPS cannot be set up.
-    #[error("HTTPS: {0}")]
-    Tls(#[from] tokio_rustls::rustls::Error),
-    /// The control socket could not be made.
-    #[error(transparent)]
-    Control(#[from] control::ControlError),
-    /// The port could not be bound.
-    #[error(
-        "cannot listen on {address}: {source}; is another program using the port? {setting} chooses another"
-    )]
-    Listen {
-        /// The setting that chose it.
-        setting: &'static str,
-        /// The address.
-        address: SocketAddr,
-        /// Why.
-        source: std::io::Error,
-    },
-}
 
 /// A running gateway.
 pub struct Gateway {
@@ -155,6 +94,11 @@ async fn listen(wanted: SocketAddr, setting: &'static str) -> Result<(TcpListene
     let listener = TcpListener::bind(wanted).await.map_err(error)?;
     let address = listener.local_addr().map_err(error)?;
     Ok((listener, address))
+}
+
+/// Ends when the parts are to.
+async fn stopped(mut stop: watch::Receiver<bool>) {
+    let _ = stop.wait_for(|stop| *stop).await;
 }
 
 /// What is announced to the network: nothing, if nobody there could connect.
@@ -332,11 +276,8 @@ impl Gateway {
         };
         let places = Places::new(&limits);
         let serve = |listener, tls| {
-            let mut stop = stopping.clone();
             let (router, limits) = (api::router(Arc::clone(&api)), limits.clone());
-            let stopped = async move {
-                let _ = stop.wait_for(|stop| *stop).await;
-            };
+            let stopped = stopped(stopping.clone());
             tokio::spawn(api::serve::serve_among(listener, router, limits, places.clone(), tls, stopped))
         };
         let mut tasks = vec![("api", serve(listener, None))];
@@ -359,6 +300,10 @@ impl Gateway {
             tasks
                 .push(("console", tokio::spawn(console::run(console, code, shown, place, stopping.clone()))));
         }
+        let delivering = match rehearsal {
+            Some(_) => tokio::spawn(stopped(stopping.clone())),
+            None => tokio::spawn(webhooks.run()),
+        };
         tasks.extend([
             ("facts", tokio::spawn(shown)),
             ("addresses", tokio::spawn(lan_addresses.run(stopping.clone()))),
@@ -369,13 +314,7 @@ impl Gateway {
                 tokio::spawn(control::serve(control_socket, Arc::clone(&api), stopping.clone())),
             ),
             ("claim", tokio::spawn(claim.run(stopping))),
-            (
-                "webhooks",
-                match rehearsal {
-                    Some(_) => tokio::spawn(std::future::pending()),
-                    None => tokio::spawn(webhooks.run()),
-                },
-            ),
+            ("webhooks", delivering),
             ("journal", tokio::spawn(inbox.run(soon))),
             ("outbox", tokio::spawn(outbox.run(registry, receipt_queue))),
         ]);

@@ -9,20 +9,16 @@ use anyhow::Context;
 use clap::{CommandFactory, Parser, Subcommand};
 use kurir::api::control::{self, ControlError, NewKey};
 use kurir::api::keys::{DEFAULT_ACCOUNT, KeyRules, Keys};
-use kurir::api::qr;
 use kurir::board_command;
 use kurir::config::{Config, PACKAGED_FILE};
 use kurir::gateway::{self, Gateway};
 use kurir::notify::ServiceManager;
-use kurir::panel::run::Shown;
-use kurir::session::{Session, Status};
 use kurir::store::erase::Progress;
 use kurir::store::{OpenError, Store};
 use kurir::update::Version;
 use kurir::update::release::Release;
 use kurir::watchdog::Watchdog;
 use serde_json::Value;
-use tokio::sync::watch;
 
 mod cli;
 mod package_files;
@@ -324,12 +320,12 @@ async fn serve(config: &Config) -> anyhow::Result<End> {
         if gateway.claim().is_closed() && config.console.is_some() {
             println!("This box has no owner yet; its claim code is on its screen or its console.");
         } else if gateway.claim().is_closed() {
-            tokio::spawn(show_claim(gateway.claim().code(), gateway.shown()));
+            tokio::spawn(cli::show::claim(gateway.claim().code(), gateway.shown()));
         } else if !gateway.claim().is_claimed() {
             println!("No API key exists yet: run `kurir key new --name NAME` in another terminal.");
         }
         for session in gateway.registry().list() {
-            tokio::spawn(show_pairing(session));
+            tokio::spawn(cli::show::pairing(session));
         }
     }
     let watchdog = gateway.watchdog();
@@ -390,55 +386,6 @@ async fn erase(config: &Config, yes: bool) -> anyhow::Result<()> {
         config.data_dir.display()
     );
     Ok(())
-}
-
-/// Prints each claim code once, on standard error, if there is no screen that shows it: a box without one has its serial
-/// console there.
-async fn show_claim(mut codes: watch::Receiver<Option<String>>, panel: watch::Receiver<Shown>) {
-    loop {
-        let code = codes.borrow_and_update().clone();
-        let has_screen = panel.borrow().display.as_str() == "works";
-        if let Some(code) = code.filter(|_| !has_screen) {
-            eprintln!(
-                "This box has no owner yet. Open its address in a browser and enter this code, or POST it to \
-                 /api/v1/claim. Claim code: {code}"
-            );
-        }
-        if codes.changed().await.is_err() {
-            return;
-        }
-    }
-}
-
-/// Prints the QR codes of a session that starts unpaired, and that it is paired.
-async fn show_pairing(session: Session) {
-    let mut changes = session.watch();
-    let mut shown = None;
-    loop {
-        let snapshot = changes.borrow_and_update().clone();
-        let code = snapshot.qr.map(|code| code.text);
-        if code != shown {
-            if let Some(Ok(picture)) = code.as_deref().map(qr::terminal) {
-                println!(
-                    "\nScan with WhatsApp > Linked devices (WhatsApp > Perangkat tertaut), session {}:",
-                    session.no()
-                );
-                println!("{picture}");
-            }
-            shown = code;
-        }
-        match snapshot.status {
-            Status::Connected => {
-                println!("Session {} is connected. Session id for the API: {}", session.no(), session.id());
-                return;
-            }
-            Status::Disconnected => println!("Session {}: {}", session.no(), snapshot.reason.advice()),
-            Status::Connecting | Status::Qr => {}
-        }
-        if changes.changed().await.is_err() {
-            return;
-        }
-    }
 }
 
 /// The keys of the store, if no gateway runs; `None`: one does.

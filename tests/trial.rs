@@ -63,8 +63,9 @@ async fn a_trial_leaves_the_store_to_the_system_before_it_until_it_is_over() {
     let ready = get(&trial, "/readyz").await.json();
     assert!(ready["notices"][0].as_str().unwrap().contains("Pembaruan"), "{ready}");
     let headers = [("x-api-key", key.as_str()), ("content-type", "application/json")];
-    let body = json!({"to": CUSTOMER, "text": "Halo"}).to_string();
-    let send = request(trial.address(), "POST", "/api/v1/messages", &headers, body.clone()).await.unwrap();
+    let body = json!({"to": CUSTOMER, "message": "Halo"}).to_string();
+    let path = format!("/api/sessions/{}/send", trial.registry().list()[0].id());
+    let send = request(trial.address(), "POST", &path, &headers, body.clone()).await.unwrap();
     assert_eq!(send.status, 503, "{:?}", send.body);
     assert_eq!(send.headers["retry-after"], "30");
     assert!(send.json()["message"].as_str().unwrap().contains("on trial"));
@@ -85,8 +86,8 @@ async fn a_trial_leaves_the_store_to_the_system_before_it_until_it_is_over() {
     assert!(!config.trial_path().exists(), "the copy is gone");
     let session = kept.registry().list().into_iter().next().unwrap();
     wait_for(&session, |s| s.status == Status::Connected).await;
-    let send = request(kept.address(), "POST", "/api/v1/messages", &headers, body).await.unwrap();
-    assert_eq!(send.status, 202, "{:?}", send.body);
+    let send = request(kept.address(), "POST", &path, &headers, body).await.unwrap();
+    assert_eq!(send.status, 200, "{:?}", send.body);
     assert_eq!(sim.inbox(CUSTOMER, 1, PATIENCE).await.unwrap()[0].text.as_deref(), Some("Halo"));
     kept.shutdown().await;
 }

@@ -2,5 +2,6 @@
 
 pub(crate) mod preset;
 pub(crate) mod release;
+pub(crate) mod show;
 pub(crate) mod status;
 pub(crate) mod update;
