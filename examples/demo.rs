@@ -1,4 +1,4 @@
-//! Kurir's main job, end to end, on one machine and without WhatsApp: `cargo run --release --example demo`.
+//! Kurir's main job, end to end, on one machine and without WhatsApp: `cargo run --example demo`.
 //!
 //! Starts the test server with two phones and a gateway on an empty data folder; shows the pairing QR; lets the first
 //! phone scan it; sends a text and a picture through the HTTP API; and prints what the second phone decrypted.
