@@ -7,6 +7,7 @@ mod support;
 use std::path::Path;
 use std::time::Duration;
 
+use kurir::api::control;
 use kurir::config::Config;
 use kurir::gateway::{self, Gateway, StartError};
 use kurir::session::Status;
@@ -69,6 +70,10 @@ async fn a_trial_leaves_the_store_to_the_system_before_it_until_it_is_over() {
     assert_eq!(send.status, 503, "{:?}", send.body);
     assert_eq!(send.headers["retry-after"], "30");
     assert!(send.json()["message"].as_str().unwrap().contains("on trial"));
+    let made = control::call(&config.control_path(), "POST", "/keys", Some(json!({"name": "till"}))).await;
+    assert!(made.unwrap_err().to_string().contains("on trial"), "it would be gone a minute later");
+    let status = control::call(&config.control_path(), "GET", "/status", None).await.unwrap();
+    assert_eq!(status["status"], "ready", "what the trial goes by");
     // No other command brings the store up to date meanwhile.
     let options = gateway::store_options(&config);
     assert!(matches!(Store::open(&config.store_path(), &options), Err(OpenError::InUse { .. })));

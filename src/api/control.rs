@@ -5,6 +5,7 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path as FilePath;
+use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
@@ -66,6 +67,7 @@ fn router(api: Api) -> Router {
     Router::new()
         .route("/keys", post(create_key).get(list_keys))
         .route("/keys/{id}", delete(remove_key))
+        .layer(axum::middleware::from_fn_with_state(Arc::clone(&api), super::rehearse))
         .route("/status", get(super::health::status))
         .route("/erase", post(erase))
         .with_state(api)
