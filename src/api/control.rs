@@ -199,9 +199,11 @@ pub async fn call(
     let bytes = response.into_body().collect().await.map_err(|e| answer(&e))?.to_bytes();
     driver.abort();
     let value: Value = serde_json::from_slice(&bytes).map_err(|e| answer(&e))?;
-    if status.is_client_error() {
-        let reason = value.get("error").and_then(Value::as_str).unwrap_or("refused");
-        return Err(ControlError::Refused(reason.to_owned()));
+    // A status that is no success can also be an answer: that of a gateway that is not ready.
+    let text = |field: &str| value.get(field).and_then(Value::as_str);
+    let reason = text("message").or_else(|| text("error"));
+    if status.is_client_error() || !status.is_success() && reason.is_some() {
+        return Err(ControlError::Refused(reason.unwrap_or("refused").to_owned()));
     }
     Ok(value)
 }
