@@ -12,6 +12,7 @@ use kurir::config::Config;
 use kurir::gateway::{self, Gateway, StartError};
 use kurir::session::Status;
 use kurir::store::{OpenError, Store};
+use kurir::update::{Outcome, Record, Slot, Stage, Version};
 use redb::TableDefinition;
 use serde_json::json;
 use support::{Answer, CUSTOMER, Office, PATIENCE, request, wait_for};
@@ -25,12 +26,27 @@ fn set_schema(path: &Path, version: u32) {
     txn.commit().unwrap();
 }
 
-fn write_record(config: &Config, text: &str) {
-    std::fs::write(config.update_record_path(), text).unwrap();
+fn write_record(config: &Config, stage: Stage, last: Option<Outcome>) {
+    let record = serde_json::to_vec(&Record { stage, last }).unwrap();
+    std::fs::write(config.update_record_path(), record).unwrap();
 }
 
-const TRYING_B: &str = r#"{"stage":{"stage":"trying","slot":"b","version":"0.2.0"}}"#;
-const COMMITTED: &str = r#"{"stage":{"stage":"idle"},"last":{"outcome":"committed","version":"0.2.0"}}"#;
+fn version() -> Version {
+    "0.2.0".parse().unwrap()
+}
+
+/// The box has started into slot B to try it.
+fn try_b(config: &Config) {
+    write_record(config, Stage::Trying { slot: Slot::B, version: version() }, None);
+}
+
+/// The same, and the version in it has another schema than the store. Returns the store's bytes.
+fn try_b_with_a_new_schema(config: &Config) -> Vec<u8> {
+    set_schema(&config.store_path(), BEFORE);
+    try_b(config);
+    std::fs::read(config.store_path()).unwrap()
+}
+
 const BEFORE: u32 = kurir::store::tables::SCHEMA_VERSION - 1;
 
 async fn get(gateway: &Gateway, path: &str) -> Answer {
@@ -54,9 +70,7 @@ async fn a_trial_leaves_the_store_to_the_system_before_it_until_it_is_over() {
     let (office, config) = stopped_box().await;
     let Office { sim, gateway, key, folder: _folder, .. } = office;
     gateway.shutdown().await;
-    set_schema(&config.store_path(), BEFORE);
-    write_record(&config, TRYING_B);
-    let before = std::fs::read(config.store_path()).unwrap();
+    let before = try_b_with_a_new_schema(&config);
 
     let connections = sim.stats().connections.total;
     let trial = Gateway::start(&config).await.unwrap();
@@ -82,7 +96,7 @@ async fn a_trial_leaves_the_store_to_the_system_before_it_until_it_is_over() {
     assert_eq!(sim.stats().connections.total, connections);
     assert!(std::fs::read(config.store_path()).unwrap() == before, "the store was touched");
 
-    write_record(&config, COMMITTED);
+    write_record(&config, Stage::Idle, Some(Outcome::Committed { version: version() }));
     tokio::time::timeout(PATIENCE, trial.trial_over()).await.unwrap();
     trial.shutdown().await;
     assert!(std::fs::read(config.store_path()).unwrap() == before, "the store was touched");
@@ -102,9 +116,7 @@ async fn the_system_before_finds_its_store_after_a_trial_that_failed() {
     let (office, config) = stopped_box().await;
     let Office { gateway, folder: _folder, sim: _sim, .. } = office;
     gateway.shutdown().await;
-    set_schema(&config.store_path(), BEFORE);
-    write_record(&config, TRYING_B);
-    let before = std::fs::read(config.store_path()).unwrap();
+    let before = try_b_with_a_new_schema(&config);
     // As if the power went in the middle of it.
     Gateway::start(&config).await.unwrap().shutdown().await;
     assert!(config.trial_path().exists());
@@ -120,7 +132,7 @@ async fn the_system_before_finds_its_store_after_a_trial_that_failed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_trial_with_the_same_schema_works_as_ever() {
     let (office, config) = stopped_box().await;
-    write_record(&config, TRYING_B);
+    try_b(&config);
     let office = office.restart().await;
     assert!(!config.trial_path().exists());
     let session = office.gateway.registry().list().into_iter().next().unwrap();
@@ -133,8 +145,7 @@ async fn a_trial_without_room_for_the_copy_says_so() {
     let (office, config) = stopped_box().await;
     let Office { gateway, folder: _folder, sim: _sim, .. } = office;
     gateway.shutdown().await;
-    set_schema(&config.store_path(), BEFORE);
-    write_record(&config, TRYING_B);
+    try_b_with_a_new_schema(&config);
     // No file can be made there.
     std::fs::create_dir(config.trial_path()).unwrap();
     match Gateway::start(&config).await {
