@@ -127,8 +127,10 @@ impl Queue {
         state.since.get_or_insert_with(Instant::now);
         state.jobs.push_back(job);
         // Those that nobody waits for need no wake-up of their own, except to start the clock for the first and to
-        // make room before the queue is full.
-        if state.awaited == state.wanted.max(1)
+        // make room before the queue is full. The first that somebody waits for ends the writer's patience, whoever else
+        // was expected.
+        if (job_is_awaited && state.awaited == 1)
+            || state.awaited == state.wanted.max(1)
             || state.jobs.len() == 1
             || state.jobs.len() >= self.capacity / 2
         {

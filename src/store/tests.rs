@@ -175,6 +175,26 @@ async fn a_deferred_write_is_committed_with_the_next() {
 }
 
 #[tokio::test]
+async fn one_caller_does_not_wait_for_others_that_do_not_come() {
+    let store = Store::open_with(
+        InMemoryBackend::new(),
+        &StoreOptions { soon_delay: Duration::from_secs(3600), ..options() },
+    )
+    .unwrap();
+    // Whether the writer sleeps when the caller comes is chance, so it gets several.
+    for round in 0..20 {
+        join_all((0..8).map(|key| put(&store, key))).await;
+        store
+            .write_soon(|txn| Ok(txn.open_table(NUMBERS)?.insert(9, [].as_slice()).map(drop)?))
+            .await
+            .unwrap();
+        tokio::task::spawn_blocking(std::thread::yield_now).await.unwrap();
+        let alone = tokio::time::timeout(Duration::from_secs(60), put(&store, 10)).await;
+        assert!(alone.is_ok(), "round {round}: it waits for the company of a commit that is over");
+    }
+}
+
+#[tokio::test]
 async fn a_patient_write_is_answered_after_a_commit_that_another_caused() {
     let store = Store::open_with(
         InMemoryBackend::new(),
