@@ -82,14 +82,21 @@ pip_need() {
   shift
   [ -x "$tools/venv/bin/$command" ] && return
   have python3 || apt_need python3 python3
-  if ! [ -x "$tools/venv/bin/pip" ]; then
-    python3 -m venv "$tools/venv" 2>/dev/null || {
-      apt_need python3-venv-is-missing python3-venv
-      python3 -m venv "$tools/venv"
+  mkdir -p "$tools"
+  # Scripts that run at the same time wait for each other.
+  (
+    flock 9
+    if ! [ -x "$tools/venv/bin/pip" ]; then
+      python3 -m venv "$tools/venv" 2>/dev/null || {
+        apt_need python3-venv-is-missing python3-venv
+        python3 -m venv "$tools/venv"
+      }
+    fi
+    [ -x "$tools/venv/bin/$command" ] || {
+      say "installing $*"
+      "$tools/venv/bin/pip" install --quiet "$@" >&2
     }
-  fi
-  say "installing $*"
-  "$tools/venv/bin/pip" install --quiet "$@" >&2
+  ) 9>"$tools/lock"
 }
 
 # fresh_root ARCH TAR FOLDER: a Debian 13 root with systemd; the tar is KURIR_ROOT_TAR where that is set, and made once.
