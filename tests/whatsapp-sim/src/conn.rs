@@ -22,7 +22,9 @@ use crate::server::Server;
 use crate::world::{ConnId, Out};
 
 /// Stanzas that may wait for a client to read them; beyond that its connection is closed.
-const OUT_CAPACITY: usize = 4_096;
+const OUT_CAPACITY: usize = 32_768;
+/// A client that has fallen behind gets more when no more than this waits for it.
+const CATCH_UP: usize = 1_024;
 /// A client has this long to upgrade to a WebSocket and to finish its handshake.
 const HANDSHAKE_TIME: Duration = Duration::from_secs(20);
 /// Frames put into one flush.
@@ -290,7 +292,7 @@ impl Writer {
                 }
                 break;
             }
-            if self.behind.load(Ordering::Relaxed) && rx.len() < OUT_CAPACITY / 4 {
+            if self.behind.load(Ordering::Relaxed) && rx.len() < CATCH_UP {
                 self.server.world().catch_up(self.conn);
             }
         }

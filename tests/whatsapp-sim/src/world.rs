@@ -19,8 +19,9 @@ use crate::queue::{Class, Queue};
 
 /// Message ids remembered per connection, to notice a repeat.
 const MAX_RECENT_IDS: usize = 8_192;
-/// Room in a connection's channel that is kept for answers.
-const RESERVE: usize = 512;
+/// The part of a connection's channel that may be filled with what can wait; the rest is for answers. As many answers as there are
+/// unconfirmed stanzas in the sockets' buffers may be due at once, and these hold thousands.
+const SHARE: usize = 8;
 /// Linked devices an account may have, as WhatsApp allows.
 pub(crate) const MAX_LINKED: usize = 4;
 
@@ -361,7 +362,7 @@ impl World {
     /// Whether a connection has room for another stanza that can also wait.
     fn keeps_up(&self, conn: ConnId) -> bool {
         let Some(client) = self.clients.get(&conn) else { return false };
-        if client.tx.capacity() <= RESERVE {
+        if room(&client.tx) == 0 {
             client.behind.store(true, Ordering::Relaxed);
         }
         !client.behind.load(Ordering::Relaxed)
@@ -371,7 +372,7 @@ impl World {
     pub(crate) fn catch_up(&mut self, conn: ConnId) {
         let Some(addr) = self.logged_in(conn) else { return };
         let Some(client) = self.clients.get(&conn) else { return };
-        let (room, behind) = (client.tx.capacity().saturating_sub(RESERVE), Arc::clone(&client.behind));
+        let (room, behind) = (room(&client.tx), Arc::clone(&client.behind));
         let Some(device) = self.linked_mut(&addr) else { return };
         let stanzas = device.queue.send(room, Instant::now());
         if device.queue.backlog().total() == 0 {
@@ -446,6 +447,12 @@ impl World {
         devices.retain(|device| device != sender);
         devices
     }
+}
+
+/// How many stanzas that can wait a channel takes.
+fn room(tx: &mpsc::Sender<Out>) -> usize {
+    let queued = tx.max_capacity() - tx.capacity();
+    (tx.max_capacity() / SHARE).saturating_sub(queued)
 }
 
 #[cfg(test)]
