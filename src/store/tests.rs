@@ -17,6 +17,12 @@ fn open() -> Store {
     Store::open_with(InMemoryBackend::new(), &options()).unwrap()
 }
 
+/// One that commits deferred writes with others only.
+fn open_patient() -> Store {
+    let options = StoreOptions { soon_delay: Duration::from_secs(3600), ..options() };
+    Store::open_with(InMemoryBackend::new(), &options).unwrap()
+}
+
 async fn put(store: &Store, key: u64) -> Result<u64, StoreError> {
     store
         .write(move |txn| {
@@ -162,11 +168,7 @@ async fn a_group_of_many_failures_ends() {
 
 #[tokio::test]
 async fn a_deferred_write_is_committed_with_the_next() {
-    let store = Store::open_with(
-        InMemoryBackend::new(),
-        &StoreOptions { soon_delay: Duration::from_secs(3600), ..options() },
-    )
-    .unwrap();
+    let store = open_patient();
     store.write_soon(|txn| Ok(txn.open_table(NUMBERS)?.insert(1, [].as_slice()).map(drop)?)).await.unwrap();
     assert_eq!(count(&store), 0);
     put(&store, 2).await.unwrap();
@@ -176,11 +178,7 @@ async fn a_deferred_write_is_committed_with_the_next() {
 
 #[tokio::test]
 async fn one_caller_does_not_wait_for_others_that_do_not_come() {
-    let store = Store::open_with(
-        InMemoryBackend::new(),
-        &StoreOptions { soon_delay: Duration::from_secs(3600), ..options() },
-    )
-    .unwrap();
+    let store = open_patient();
     // Whether the writer sleeps when the caller comes is chance, so it gets several.
     for round in 0..20 {
         join_all((0..8).map(|key| put(&store, key))).await;
@@ -196,11 +194,7 @@ async fn one_caller_does_not_wait_for_others_that_do_not_come() {
 
 #[tokio::test]
 async fn a_patient_write_is_answered_after_a_commit_that_another_caused() {
-    let store = Store::open_with(
-        InMemoryBackend::new(),
-        &StoreOptions { soon_delay: Duration::from_secs(3600), ..options() },
-    )
-    .unwrap();
+    let store = open_patient();
     let other = store.clone();
     let patient = tokio::spawn(async move {
         let insert =
