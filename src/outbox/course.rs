@@ -4,6 +4,7 @@
 use redb::{ReadTransaction, ReadableTable, TableDefinition, WriteTransaction};
 
 use super::record::{MESSAGES, Message, Progress};
+use crate::session::{ReceiptEvent, ReceiptKind};
 use crate::store::{StoreError, json};
 
 /// Courses. Key: sequence number. Value: [`Course::encode`]. A message without one is as its own row says: new, or of before
@@ -114,9 +115,38 @@ impl<T: ReadableTable<u64, &'static [u8]>> Messages<T> {
     }
 }
 
+/// WhatsApp has taken a message. `at_ms`: when its ack came.
+pub(super) fn sent(message: &mut Message, at_ms: i64) {
+    message.progress = message.progress.max(Progress::Sent);
+    // A receipt may have been quicker.
+    message.sent_at_ms = Some(message.delivered_at_ms.map_or(at_ms, |delivered| delivered.min(at_ms)));
+    message.error = None;
+}
+
+/// A receipt has come, at `now_ms`. WhatsApp's time of it is the second in which it came about; applications are shown times that
+/// go in order: accepted, sent, delivered, read.
+pub(super) fn received(message: &mut Message, receipt: &ReceiptEvent, now_ms: i64) {
+    // If the ack was not seen: no later than the end of that second.
+    let sent_at_ms = message
+        .sent_at_ms
+        .unwrap_or_else(|| receipt.at_ms.saturating_add(999).min(now_ms).max(message.accepted_at_ms));
+    let at_ms = receipt.at_ms.max(sent_at_ms);
+    message.sent_at_ms = Some(sent_at_ms);
+    let delivered_at_ms = *message.delivered_at_ms.get_or_insert(at_ms);
+    let progress = match receipt.kind {
+        ReceiptKind::Delivered => Progress::Delivered,
+        ReceiptKind::Read | ReceiptKind::Played => {
+            message.read_at_ms = message.read_at_ms.or(Some(at_ms.max(delivered_at_ms)));
+            Progress::Read
+        }
+    };
+    message.progress = message.progress.max(progress);
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use serde_json::json;
 
     use super::*;
 
@@ -135,6 +165,49 @@ mod tests {
                 prop_assert!(Course::decode(&row[..end]).is_err());
             }
         }
+    }
+
+    fn accepted(accepted_at_ms: i64) -> Message {
+        let text = json!({"seq": 7, "id": "u", "session_no": 1, "message_id": "3EB0", "to": "1@s.whatsapp.net", "checked": true,
+            "content": {"kind": "text", "body": "halo"}, "progress": "pending", "accepted_at_ms": accepted_at_ms});
+        serde_json::from_value(text).unwrap()
+    }
+
+    proptest! {
+        /// Acks and receipts are recorded in any order, and a receipt's time lacks its milliseconds.
+        #[test]
+        fn the_times_that_applications_see_go_in_order(
+            accepted_at in 1_795_828_800_000..1_795_828_803_000_i64,
+            [sending, delivering, reading, recording] in prop::array::uniform4(0..2500_i64),
+            order in Just([0, 1, 2]).prop_shuffle(),
+        ) {
+            let sent_at = accepted_at + sending;
+            let (delivered_at, read_at) = (sent_at + delivering, sent_at + delivering + reading);
+            let receipt = |kind, at_ms: i64| ReceiptEvent {
+                session_no: 1, kind, message_ids: vec!["3EB0".into()], at_ms: at_ms / 1000 * 1000,
+            };
+            let mut message = accepted(accepted_at);
+            let mut settled = Progress::Pending;
+            for step in order {
+                match step {
+                    0 => sent(&mut message, sent_at),
+                    1 => received(&mut message, &receipt(ReceiptKind::Delivered, delivered_at), delivered_at + recording),
+                    _ => received(&mut message, &receipt(ReceiptKind::Read, read_at), read_at + recording),
+                }
+                settled = settled.max(PROGRESSES[step + 2]);
+                prop_assert_eq!(message.progress, settled);
+                let times = [Some(message.accepted_at_ms), message.sent_at_ms, message.delivered_at_ms, message.read_at_ms];
+                let known: Vec<i64> = times.into_iter().flatten().collect();
+                prop_assert!(known.is_sorted(), "{known:?}");
+                // No message is said to have gone before it could.
+                prop_assert!(known[1] >= sent_at, "{known:?} but sent at {sent_at}");
+            }
+            prop_assert_eq!(known_times(&message), [true, true, true]);
+        }
+    }
+
+    fn known_times(message: &Message) -> [bool; 3] {
+        [message.sent_at_ms, message.delivered_at_ms, message.read_at_ms].map(|at| at.is_some())
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 
 use super::attempt::{Flight, Outcome, fly, time_left, too_late};
-use super::course::Messages;
+use super::course::{self, Messages};
 use super::record::{self, Afterwards, Message, Progress, Queue};
 use super::schedule::{Next, Schedule, retry_pause};
 use super::{Lane, Order, Outbox};
@@ -260,10 +260,7 @@ async fn land(
             lane.depth.fetch_sub(1, Ordering::Relaxed);
             let at = now_ms();
             finish(outbox, &lane, seq, message.as_ref(), move |m| {
-                m.progress = m.progress.max(Progress::Sent);
-                // A receipt that was quicker left WhatsApp's time, in whole seconds; this is the box's own.
-                m.sent_at_ms = Some(at);
-                m.error = None;
+                course::sent(m, at);
             })
             .await;
         }

@@ -8,11 +8,11 @@ use redb::ReadableTable;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use super::course::Messages;
-use super::record::{self, Afterwards, Message, Progress};
+use super::course::{self, Messages};
+use super::record::{self, Afterwards, Progress};
 use super::{Outbox, pump, settings};
 use crate::clock::now_ms;
-use crate::session::{self, ReceiptEvent, ReceiptKind, Registry};
+use crate::session::{self, ReceiptEvent, Registry};
 
 /// Receipts taken into one write.
 const RECEIPT_BATCH: usize = 256;
@@ -75,7 +75,7 @@ impl Outbox {
                     let Some(seq) = this.shared.message_ids.seq(id) else { continue };
                     let settled = record::settle(txn, seq, Afterwards::Keep, |message| {
                         if message.session_no == receipt.session_no && message.message_id == *id {
-                            apply_receipt(message, receipt);
+                            course::received(message, receipt, now_ms());
                         }
                     })?;
                     // A receipt that came before its message's ack was recorded, or whose ack a crash swallowed.
@@ -163,18 +163,4 @@ impl Outbox {
             }
         }
     }
-}
-
-fn apply_receipt(message: &mut Message, receipt: &ReceiptEvent) {
-    let at = Some(receipt.at_ms);
-    message.sent_at_ms = message.sent_at_ms.or(at);
-    message.delivered_at_ms = message.delivered_at_ms.or(at);
-    let progress = match receipt.kind {
-        ReceiptKind::Delivered => Progress::Delivered,
-        ReceiptKind::Read | ReceiptKind::Played => {
-            message.read_at_ms = message.read_at_ms.or(at);
-            Progress::Read
-        }
-    };
-    message.progress = message.progress.max(progress);
 }
