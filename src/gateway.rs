@@ -4,6 +4,7 @@ mod erasing;
 mod error;
 mod panel;
 mod trial;
+mod updates;
 
 use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt;
@@ -170,6 +171,7 @@ impl Gateway {
         };
         let control_socket = control::bind(&config.control_path())?;
         let spool = Spool::open_with(&config.data_dir, config.media_quota)?;
+        let updates = updates::intake(config, &spool);
         let outbox = Outbox::open(store.clone(), spool.clone(), OutboxSettings::from_config(config))?;
 
         let (receipts, receipt_queue) = mpsc::channel(RECEIPTS);
@@ -226,6 +228,7 @@ impl Gateway {
             keys,
             claim: claim.clone(),
             certificates,
+            updates,
             place,
             clock: clock.watch(),
             registry: registry.clone(),
@@ -270,6 +273,7 @@ impl Gateway {
             per_peer: config.max_connections_per_address,
             // A file of 50 MB as Base64, and what stands around it.
             body_hard: 72 * 1024 * 1024,
+            large: Some(api::LARGE_BODY),
             header: config.limits.http_head,
             body_window: config.limits.http_body,
             ..ServeLimits::default()

@@ -66,6 +66,9 @@ enum Command {
         /// After a start: keep the system that is on trial once it was healthy for a minute. A unit runs this.
         #[arg(long, conflicts_with_all = ["source", "try_it"])]
         confirm: bool,
+        /// The update that came over the network. A unit runs this.
+        #[arg(long, conflicts_with_all = ["source", "try_it", "confirm"])]
+        received: bool,
     },
     /// Print the state of the running gateway.
     Status {
@@ -277,8 +280,12 @@ fn run(arguments: Arguments) -> anyhow::Result<End> {
             Command::Key(command) => key(&config, command).await?,
             Command::Update { confirm: true, .. } => cli::update::confirm(&config).await?,
             Command::Update { try_it: true, .. } => cli::update::restart_into(&config)?,
+            // Both read, write and fetch without awaiting.
+            Command::Update { received: true, .. } => {
+                let config = config.clone();
+                tokio::task::spawn_blocking(move || cli::update::received(&config)).await??;
+            }
             Command::Update { source: Some(source), no_restart, .. } => {
-                // Reads, writes and fetches without awaiting.
                 let config = config.clone();
                 tokio::task::spawn_blocking(move || cli::update::from(&config, &source, no_restart))
                     .await??;

@@ -111,6 +111,15 @@ class Box:
             self.guest.disk.stand_still(1)
             self.guest.disk.still.wait(seconds / 2)
 
+    def until_off(self, seconds):
+        """Waits until the box has ended by itself. Returns when, in seconds after power-on."""
+        end = time.monotonic() + seconds
+        while not self.guest.is_off():
+            if time.monotonic() > end:
+                raise BootFailed(f"the box is not down within {seconds} s")
+            time.sleep(0.2)
+        return time.monotonic() - self.guest.power_on
+
     def cut(self, random):
         """Cuts the power."""
         guest, self.guest = self.guest, None

@@ -112,6 +112,12 @@ class Card:
                 left -= len(piece)
         return digest.hexdigest()
 
+    def begins_with(self, number, data):
+        """Whether a partition has this from its beginning on."""
+        with open(self.path, "rb") as file:
+            file.seek(self.partition(number).start)
+            return file.read(len(data)) == data
+
     def check_data(self, folder):
         """After a power cut: the data partition needs its journal and nothing else. The card is not touched: it is a copy
         of the partition that is played forward and checked. Returns what e2fsck counts in it."""

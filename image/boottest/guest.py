@@ -81,6 +81,10 @@ class Guest:
     def ended(self):
         return self._qemu.poll() is not None
 
+    def is_off(self):
+        """Whether the box has ended by itself, and all that its console said has been read."""
+        return self.ended() and not self._reader.is_alive()
+
     def check(self):
         """Fails if QEMU has ended or the disk's server had trouble."""
         if self.ended():

@@ -1,10 +1,12 @@
 """What a new owner does with the box, step by step; each fails with what is not as it should be."""
 
 import hashlib
+import json
 import random
 import struct
 import zlib
 
+from .card import Card
 from .guest import ADDRESS, MAC, BootFailed
 from .office import NO_ANSWER, certificate, multipart, request, trusting
 
@@ -210,3 +212,44 @@ def is_gone(box):
     except NO_ANSWER:
         return
     raise BootFailed(f"the box answers without power: {answer}")
+
+
+def update_parts(update):
+    """The version and the parts of an update file by name (docs/updates.md)."""
+    length = struct.unpack_from("<I", update, 8)[0]
+    manifest, at, parts = json.loads(update[12 : 12 + length]), 12 + length + 64, {}
+    for part in manifest["parts"]:
+        parts[part["name"]] = update[at : at + part["size"]]
+        at += part["size"]
+    return manifest["version"], parts
+
+
+def standing(box):
+    """How far an update is."""
+    return box.ok("GET", "/api/v1/update").json()["update"]
+
+
+def takes_an_update(box, update):
+    """It comes over the network, is written into the other slot, and the box restarts to try it. What was changed on the way is
+    refused before. Returns when the box was down, in seconds after power-on."""
+    version, _ = update_parts(update)
+    need(standing(box)["stage"] == "idle", f"before any update there is {standing(box)}")
+    wrong = update[:-1] + bytes([update[-1] ^ 1])
+    answer = box.request("PUT", "/api/v1/update", wrong, {"Content-Type": "application/octet-stream"})
+    need(answer.status == 400 and b"damaged" in answer.body, f"a damaged update is answered {answer}")
+    answer = box.request("PUT", "/api/v1/update", update, {"Content-Type": "application/octet-stream"})
+    need(answer.status == 202 and answer.json()["update"]["next"] == version, f"an update is answered {answer}")
+    seconds = box.until_off(180)
+    need(box.guest.find(r"reboot: Restarting system with command '0 tryboot'"), "the box went down without asking for the other slot")
+    return seconds
+
+
+def went_back(box, update):
+    """The update was written as it is, and did not start: nothing here has the firmware that would try it."""
+    version, parts = update_parts(update)
+    for number, name in [(Card.BOOT_B, "boot"), (Card.ROOT_B, "root")]:
+        need(box.card.begins_with(number, parts[name]), f"the update's {name} is not in partition {number}")
+    box.start()
+    last = box.until("the end of the update", lambda: standing(box)["last"], 60)
+    need((last["outcome"], last["version"]) == ("rolled_back", version), f"the update ended with {last}")
+    return last["reason"]

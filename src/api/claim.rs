@@ -38,7 +38,7 @@ const HASHES: usize = 4;
 
 /// Why there is no key.
 #[derive(Debug, thiserror::Error)]
-enum ClaimError {
+pub(super) enum ClaimError {
     #[error(
         "This box has an owner already. Log in with the password, or run `kurir key new --admin` on the box"
     )]
@@ -216,6 +216,14 @@ impl Claim {
 
     /// A new administrator's key for whoever knows the password.
     async fn log_in(&self, password: &str, from: IpAddr) -> Result<String, ClaimError> {
+        self.check_password(password, from).await?;
+        let key = self.inner.keys.create_login("login", MAX_LOGIN_KEYS).await?;
+        log::info!("somebody logged in with the password from {from}");
+        Ok(key)
+    }
+
+    /// Whether this is the owner's password. Attempts are limited.
+    pub(super) async fn check_password(&self, password: &str, from: IpAddr) -> Result<(), ClaimError> {
         let known = self.inner.password.read().unwrap_or_else(PoisonError::into_inner).clone();
         let known = known.ok_or(ClaimError::NoPassword)?;
         if let Charge::Wait(wait) = self.desk().passwords.charge(from, Instant::now()) {
@@ -228,9 +236,7 @@ impl Claim {
             return Err(ClaimError::WrongPassword);
         }
         self.desk().passwords.right(from);
-        let key = self.inner.keys.create_login("login", MAX_LOGIN_KEYS).await?;
-        log::info!("somebody logged in with the password from {from}");
-        Ok(key)
+        Ok(())
     }
 
     /// Sets or changes the password.

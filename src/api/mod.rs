@@ -27,6 +27,7 @@ pub mod limits;
 pub mod metrics;
 mod mpwa;
 mod openapi;
+mod page;
 mod panel;
 mod params;
 mod parts;
@@ -38,6 +39,7 @@ pub mod serve;
 mod sessions;
 mod settings;
 pub mod tls;
+mod update;
 mod v1;
 mod waapi;
 mod waya;
@@ -50,6 +52,7 @@ use crate::outbox::Outbox;
 use crate::panel::run::Shown;
 use crate::session::{Received, Registry};
 use crate::store::Store;
+use crate::update::intake::Intake;
 use crate::webhook::Webhooks;
 use access::header_key;
 use claim::Claim;
@@ -59,6 +62,7 @@ pub use openapi::describe;
 use openapi::{MessageSent, Purpose, Routes, SendMessage, Sending, Serving, routes};
 pub use settings::{ApiSettings, Place};
 use tls::Certificates;
+pub use update::LARGE_BODY;
 
 /// What the handlers share.
 pub struct Shared {
@@ -70,6 +74,8 @@ pub struct Shared {
     pub claim: Claim,
     /// The HTTPS certificate; `None`: HTTPS is off.
     pub certificates: Option<Certificates>,
+    /// How updates come in; `None`: this box has no slots for them.
+    pub updates: Option<Intake>,
     /// What the box is called and where it is reached.
     pub place: Place,
     /// Whether the clock can be right.
@@ -139,6 +145,7 @@ fn routes<P: Purpose>() -> Routes<P> {
         .merge(request_log::routes())
         .merge(panel::routes())
         .merge(certificate::routes())
+        .merge(update::routes())
         .merge(claim::routes())
         .merge(v1::routes())
         .merge(Routes::of(&[&openapi::waapi::DIALECT, &openapi::waya::DIALECT]).with(routes!(send_message)))

@@ -77,6 +77,8 @@ pub struct ServeLimits {
     /// Body bytes that no route can exceed, not even one that disables its limit or reads the body itself.
     /// Default 64 MiB.
     pub body_hard: u64,
+    /// The one path that takes more. Default none.
+    pub large: Option<LargeBody>,
     /// Time without progress in writing an answer, after which the connection is dropped. Default 30 s.
     pub write: Duration,
     /// After the last answer, how long to go on reading (and dropping) what the client still sends. Closing with
@@ -85,6 +87,28 @@ pub struct ServeLimits {
     /// At shutdown, how long requests in flight may take to finish. A request whose head is still coming counts as one
     /// in flight. Default 10 s.
     pub drain: Duration,
+}
+
+/// What a path takes in place of [`ServeLimits::body_hard`] and [`ServeLimits::body_deadline`]. Its handler has to know who sends before
+/// it reads.
+#[derive(Debug, Clone, Copy)]
+pub struct LargeBody {
+    /// The path.
+    pub path: &'static str,
+    /// Bytes.
+    pub bytes: u64,
+    /// Time spent waiting, in all.
+    pub deadline: Duration,
+}
+
+impl ServeLimits {
+    /// Most bytes of a body for this path, and the time for waiting for it in all.
+    fn body_at(&self, path: &str) -> (u64, Duration) {
+        match self.large {
+            Some(large) if large.path == path => (large.bytes, large.deadline),
+            _ => (self.body_hard, self.body_deadline),
+        }
+    }
 }
 
 impl Default for ServeLimits {
@@ -100,6 +124,7 @@ impl Default for ServeLimits {
             body_progress: 4 * 1024,
             body: 1024 * 1024,
             body_hard: 64 * 1024 * 1024,
+            large: None,
             write: Duration::from_secs(30),
             linger: Duration::from_secs(5),
             drain: Duration::from_secs(10),
@@ -353,12 +378,13 @@ impl Server {
     ) -> Result<Response<Body>, std::convert::Infallible> {
         let (mut head, incoming) = request.into_parts();
         let announced = head.headers.get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
-        if announced.is_some_and(|length| length > self.limits.body_hard) {
+        let (most, deadline) = self.limits.body_at(head.uri.path());
+        if announced.is_some_and(|length| length > most) {
             return Ok(closing_answer(StatusCode::PAYLOAD_TOO_LARGE, "The request's body is too large."));
         }
         head.extensions.insert(ConnectInfo(peer));
         let method = head.method.clone();
-        let (body, verdict) = TimedBody::new(incoming, &self.limits);
+        let (body, verdict) = TimedBody::new(incoming, &self.limits, most, deadline);
         let request = Request::from_parts(head, Body::new(body));
         let answer = AssertUnwindSafe(self.router.clone().oneshot(request)).catch_unwind().await;
         let mut answer = match answer {

@@ -1,15 +1,15 @@
 //! `kurir update`: writes an update, tries it, and keeps it if it is healthy. Runs as root, beside the gateway.
 
-use std::io::{IsTerminal, Read};
+use std::io::{BufReader, IsTerminal, Read};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use kurir::api::control;
 use kurir::config::Config;
-use kurir::update::board::{Firmware, KIND, Partitions, RecordFile};
+use kurir::update::board::{Firmware, Partitions, RecordFile};
+use kurir::update::intake::{take_received, version_of};
 use kurir::update::{
-    Outcome, PIECE, PublicKey, Record, Rules, Stage, Trial, Verdict, commit, give_up, install, start,
-    try_once,
+    Outcome, PIECE, Record, Rules, Stage, Trial, Verdict, commit, give_up, install, refused, start, try_once,
 };
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -36,36 +36,53 @@ fn record_file(config: &Config) -> RecordFile {
 
 /// Checks and writes the update from a file or a URL; then restarts into it, unless `stay`.
 pub(crate) fn from(config: &Config, source: &str, stay: bool) -> anyhow::Result<()> {
+    let rules = rules(config)?;
+    write(config, open(source)?, &rules)?;
+    if stay {
+        println!("`kurir update --try` restarts the box into it.");
+        return Ok(());
+    }
+    restart_into(config)
+}
+
+/// The same with the update that came over the network, if one did; a unit runs this.
+pub(crate) fn received(config: &Config) -> anyhow::Result<()> {
+    let rules = rules(config)?;
+    let taken = take_received(&config.data_dir).context("the update that came over the network");
+    let Some(mut file) = taken? else {
+        println!("No update has come over the network.");
+        return Ok(());
+    };
+    let version = version_of(&mut file, &rules.key)?;
+    if let Err(e) = write(config, BufReader::with_capacity(PIECE, file), &rules) {
+        // Whoever sent it looks there.
+        refused(&mut record_file(config), version, e.to_string())?;
+        return Err(e);
+    }
+    restart_into(config)
+}
+
+fn rules(config: &Config) -> anyhow::Result<Rules> {
+    let key_file = config.update_key.clone().context("this box cannot be updated: update_key is not set")?;
+    Ok(Rules::of_this_box(&key_file)?)
+}
+
+fn write(config: &Config, update: impl Read, rules: &Rules) -> anyhow::Result<()> {
     let mut disk = Partitions::new(config.update_slot_a.clone(), config.update_slot_b.clone())
         .map_err(anyhow::Error::msg)?;
     let mut firmware = firmware(config)?;
-    let key_file = config.update_key.clone().context("this box cannot be updated: update_key is not set")?;
-    let key = std::fs::read_to_string(&key_file)
-        .with_context(|| format!("the key that updates are checked with, {}", key_file.display()))?;
-    let rules = Rules {
-        key: PublicKey::parse(&key)?,
-        board: KIND.to_owned(),
-        version: env!("CARGO_PKG_VERSION").parse().map_err(anyhow::Error::msg)?,
-        piece: PIECE,
-    };
-    let update = open(source)?;
     let show = std::io::stderr().is_terminal();
     let progress = |done: u64, total: u64| {
         if show {
             eprint!("\r{} of {} MB written", done >> 20, total >> 20);
         }
     };
-    let written = install(update, &rules, &mut disk, &mut firmware, &mut record_file(config), progress);
+    let written = install(update, rules, &mut disk, &mut firmware, &mut record_file(config), progress);
     if show {
         eprintln!();
     }
-    let manifest = written?;
-    println!("Version {} is written and checked.", manifest.version);
-    if stay {
-        println!("`kurir update --try` restarts the box into it.");
-        return Ok(());
-    }
-    restart_into(config)
+    println!("Version {} is written and checked.", written?.version);
+    Ok(())
 }
 
 /// Restarts into what was written before.
@@ -81,7 +98,7 @@ pub(crate) fn restart_into(config: &Config) -> anyhow::Result<()> {
 fn open(source: &str) -> anyhow::Result<Box<dyn Read>> {
     if !source.starts_with("http://") && !source.starts_with("https://") {
         let file = std::fs::File::open(source).with_context(|| format!("the update file {source}"))?;
-        return Ok(Box::new(std::io::BufReader::with_capacity(1 << 20, file)));
+        return Ok(Box::new(BufReader::with_capacity(PIECE, file)));
     }
     let agent: ureq::Agent = ureq::Agent::config_builder()
         .timeout_connect(Some(STALL))

@@ -23,6 +23,7 @@ pub(super) const KEPT: &[&str] = &[
     "spool",
     "box-id",
     "clock",
+    "update.received",
     "control.sock",
 ];
 

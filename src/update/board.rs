@@ -53,6 +53,11 @@ impl SlotPaths {
         Ok(SlotPaths(paths))
     }
 
+    /// The partitions' names.
+    pub fn names(&self) -> Vec<String> {
+        self.0.keys().cloned().collect()
+    }
+
     /// Whether this box has no slots.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -116,7 +121,7 @@ impl Partitions {
 
 impl Disk for Partitions {
     fn parts(&self) -> Vec<String> {
-        self.a.0.keys().cloned().collect()
+        self.a.names()
     }
 
     fn room(&mut self, slot: Slot, part: &str) -> io::Result<u64> {

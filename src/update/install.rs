@@ -1,9 +1,11 @@
 //! Writes an update into the slot that does not run.
 
 use std::io::Read;
+use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
+use super::board::KIND;
 use super::bundle::{Bundle, Manifest, Part, PublicKey, Version};
 use super::record::{self, Outcome, Record, Stage};
 use super::{Boot, Disk, Memory, Slot, UpdateError, failed};
@@ -11,7 +13,7 @@ use super::{Boot, Disk, Memory, Slot, UpdateError, failed};
 /// Bytes that are read and written at once, unless a test says otherwise: an SD card's erase block is a multiple of it.
 pub const PIECE: usize = 1024 * 1024;
 /// Bytes after which the disk has to catch up, so that no more than this waits in memory.
-const SYNC_EVERY: u64 = 16 * 1024 * 1024;
+pub(super) const SYNC_EVERY: u64 = 16 * 1024 * 1024;
 
 /// What an update has to fit.
 #[derive(Clone, Debug)]
@@ -24,6 +26,19 @@ pub struct Rules {
     pub version: Version,
     /// Bytes that are read and written at once: [`PIECE`].
     pub piece: usize,
+}
+
+impl Rules {
+    /// Those of the program that runs, and of the key in this file.
+    ///
+    /// # Errors
+    /// [`UpdateError::Io`], [`UpdateError::Key`].
+    pub fn of_this_box(key_file: &Path) -> Result<Rules, UpdateError> {
+        let what = format!("the key that updates are checked with, {}", key_file.display());
+        let key = PublicKey::parse(&std::fs::read_to_string(key_file).map_err(failed(what))?)?;
+        let version = env!("CARGO_PKG_VERSION").parse().map_err(UpdateError::Manifest)?;
+        Ok(Rules { key, board: KIND.to_owned(), version, piece: PIECE })
+    }
 }
 
 /// Checks the update while it is read, writes it into the slot that does not run, and reads it back. Nothing starts
@@ -66,7 +81,8 @@ pub fn install(
     }
 }
 
-fn check(manifest: &Manifest, rules: &Rules, disk: &mut impl Disk, target: Slot) -> Result<(), UpdateError> {
+/// Whether an update is one for this box: `this` are the names of a slot's partitions.
+pub(super) fn fits(manifest: &Manifest, rules: &Rules, this: Vec<String>) -> Result<(), UpdateError> {
     if manifest.board != rules.board {
         return Err(UpdateError::Board { update: manifest.board.clone(), this: rules.board.clone() });
     }
@@ -77,12 +93,17 @@ fn check(manifest: &Manifest, rules: &Rules, disk: &mut impl Disk, target: Slot)
         names.sort();
         names.join(", ")
     };
-    let this = sorted(disk.parts());
+    let this = sorted(this);
     let update = sorted(manifest.parts.iter().map(|part| part.name.clone()).collect());
     // A slot with one old and one new partition would be neither.
     if this != update {
         return Err(UpdateError::Parts { update, this });
     }
+    Ok(())
+}
+
+fn check(manifest: &Manifest, rules: &Rules, disk: &mut impl Disk, target: Slot) -> Result<(), UpdateError> {
+    fits(manifest, rules, disk.parts())?;
     for Part { name, size, .. } in &manifest.parts {
         let room = disk.room(target, name).map_err(failed(format!("looking at {name} of slot {target}")))?;
         if *size > room {

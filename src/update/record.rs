@@ -80,6 +80,21 @@ pub(super) fn save(memory: &mut impl Memory, record: &Record) -> Result<(), Upda
     memory.save(&bytes).map_err(failed("writing the update's record"))
 }
 
+/// Records that an update was not even begun, unless another one is under way.
+///
+/// # Errors
+/// [`UpdateError::Io`].
+pub fn refused(memory: &mut impl Memory, version: Version, reason: String) -> Result<(), UpdateError> {
+    let kept = load(memory)?;
+    match kept.stage {
+        Stage::Idle | Stage::Written { .. } => {
+            let last = Some(Outcome::Failed { version, reason });
+            save(memory, &Record { last, ..kept })
+        }
+        Stage::Writing { .. } | Stage::Trying { .. } => Ok(()),
+    }
+}
+
 /// Whether the system that runs is on trial: read by the service, which may neither write the record nor see the firmware's
 /// file. For a moment after a start it also says so of a system that the power cut in between made permanent.
 ///

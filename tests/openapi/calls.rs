@@ -16,6 +16,7 @@ use whatsapp_sim::media::{OutgoingKind, OutgoingMedia};
 use super::reader::{Key, Reader, Sends, query};
 use super::schema;
 use super::support::files::{form, multipart, sample, serve_samples};
+use super::support::updates::Publisher;
 use super::support::{CUSTOMER, NOBODY, OFFICE, Office, PATIENCE, request, wait_for};
 
 const NEW_PHONE: &str = "6281100000009";
@@ -27,11 +28,14 @@ pub(crate) struct Tour {
     pub(crate) reader: Reader,
     /// The address of sample files.
     pub(crate) files: String,
+    publisher: Publisher,
 }
 
 impl Tour {
     async fn begin() -> Tour {
+        let mut publisher = None;
         let (office, session) = Office::paired_with(|config: &mut Config| {
+            publisher = Some(Publisher::of(config));
             config.allow_private_fetch = vec!["127.0.0.0/8".parse().unwrap()];
             // Whoever cancels a message of the paced queue has time to.
             config.queue_delay = Duration::from_secs(3600);
@@ -42,7 +46,7 @@ impl Tour {
         office.sim.add_phone(NEW_PHONE, "Telepon baru").await.unwrap();
         let reader = Reader::at(office.gateway.address()).await;
         let files = serve_samples(&["photo.jpg", "stiker.webp"]).await;
-        Tour { office, session, reader, files: format!("http://{files}") }
+        Tour { office, session, reader, files: format!("http://{files}"), publisher: publisher.unwrap() }
     }
 
     pub(crate) fn key(&self) -> Key<'_> {
@@ -480,6 +484,28 @@ impl Tour {
         let made = rcgen::generate_simple_self_signed(vec!["kurir.local".to_owned()]).unwrap();
         let own = json!({"certificate": made.cert.pem(), "key": made.signing_key.serialize_pem()});
         reader.call(&format!("PUT {path}"), path, admin, own, 200).await;
+        self.updates(admin).await;
+    }
+
+    async fn updates(&self, admin: Key<'_>) {
+        let (reader, path) = (&self.reader, "/api/v1/update");
+        let (show, put, post) = ("GET /api/v1/update", "PUT /api/v1/update", "POST /api/v1/update");
+        reader.call("GET /update", "/update", Key::None, Sends::Nothing, 200).await;
+        reader.call(show, path, self.key(), Sends::Nothing, 403).await;
+        reader.call(show, path, admin, Sends::Nothing, 200).await;
+        let update = self.publisher.pack("900.0.0", &[("boot", b"boot"), ("root", b"root")]);
+        let file = |bytes: &[u8]| Sends::Bytes("application/octet-stream", bytes.to_vec());
+        reader.call(put, path, self.key(), file(&update), 403).await;
+        reader.call(put, path, admin, file(b"no update"), 400).await;
+        reader.call(put, path, admin, file(&update), 202).await;
+        reader.call(show, path, admin, Sends::Nothing, 200).await;
+        let send = async |password: &str, status| {
+            let parts = multipart(&[("password", password)], Some(("file", "kurir.update", &update)));
+            let sends = Sends::Bytes("multipart/form-data; boundary=B", parts);
+            reader.call(post, path, Key::None, sends, status).await
+        };
+        send("not the password", 401).await;
+        send("rahasia sekali", 202).await;
     }
 
     /// Every operation that needs a key, without one.

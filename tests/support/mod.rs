@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests, outside the functions that clippy knows as tests")]
 
 pub mod files;
+pub mod updates;
 
 use std::net::SocketAddr;
 use std::time::Duration;

@@ -1,12 +1,6 @@
 //! The pages at `/`: plain HTML in Indonesian and English, without scripts and without anything from outside.
 
-const HEAD: &str = "<!doctype html>\n<html lang=\"id\"><head><meta charset=\"utf-8\">\n\
-    <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"><title>Kurir</title>\n\
-    <style>body{font:18px/1.5 sans-serif;max-width:34em;margin:2em auto;padding:0 1em;color:#222}\
-    label{display:block;margin:1em 0}input{font:inherit;width:100%;box-sizing:border-box;padding:.4em}\
-    button{font:inherit;padding:.5em 1.5em}code{font-size:105%;word-break:break-all;background:#eee;padding:.2em}\
-    .error{background:#fdd;padding:.6em 1em}.en{color:#666}</style></head><body><h1>Kurir</h1>\n";
-const FOOT: &str = "</body></html>\n";
+use crate::api::page::{FOOT, HEAD, escaped};
 
 /// The claim's form. `message`: what was wrong with the last attempt.
 pub(super) fn form(message: Option<&str>) -> String {
@@ -40,10 +34,13 @@ pub(super) fn claimed(key: &str) -> String {
 }
 
 /// The box has an owner.
-pub(super) const RUNNING: &str = "<!doctype html>\n<html lang=\"id\"><head><meta charset=\"utf-8\">\
-    <title>Kurir</title></head><body><h1>Kurir</h1>\n\
-    <p>Kotak ini berjalan dan sudah punya pemilik. Aplikasi memakai API-nya dengan kunci.</p>\n\
-    <p lang=\"en\">This box is running and has an owner. Applications use its API with a key.</p></body></html>\n";
+pub(super) fn running() -> String {
+    format!(
+        "{HEAD}<p>Kotak ini berjalan dan sudah punya pemilik. Aplikasi memakai API-nya dengan kunci.<br>\n\
+         <span class=\"en\">This box is running and has an owner. Applications use its API with a key.</span></p>\n\
+         <p><a href=\"/docs\">API</a> · <a href=\"/update\">Pembaruan <span class=\"en\">/ Update</span></a></p>\n{FOOT}"
+    )
+}
 
 /// Nobody has a key, and nobody outside can reach the box.
 pub(super) const LOCAL: &str = "<!doctype html>\n<html lang=\"id\"><head><meta charset=\"utf-8\">\
@@ -51,34 +48,15 @@ pub(super) const LOCAL: &str = "<!doctype html>\n<html lang=\"id\"><head><meta c
     <p>Belum ada kunci API. Buat satu dengan <code>kurir key new --name NAMA --admin</code>.</p>\n\
     <p lang=\"en\">No API key exists yet. Make one: <code>kurir key new --name NAME --admin</code>.</p></body></html>\n";
 
-fn escaped(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            '\'' => out.push_str("&#39;"),
-            c => out.push(c),
-        }
-    }
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn pages_load_nothing_and_repeat_nothing_as_markup() {
-        for page in [
-            form(None),
-            form(Some("<script>x</script>\"'&")),
-            claimed("kurir_x"),
-            RUNNING.into(),
-            LOCAL.into(),
-        ] {
+        for page in
+            [form(None), form(Some("<script>x</script>\"'&")), claimed("kurir_x"), running(), LOCAL.into()]
+        {
             assert!(page.starts_with("<!doctype html>") && page.ends_with("</html>\n"));
             for outside in ["http://", "https://", "src=", "<script", "url("] {
                 assert!(!page.contains(outside), "{outside} in {page}");

@@ -20,7 +20,7 @@ const LANES: u32 = 1;
 /// A password that cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the password must have {MIN} to {MAX} characters, none of them a control character")]
-pub(super) struct Unfit;
+pub(in crate::api) struct Unfit;
 
 /// Whether people may use this password.
 pub(super) fn check(password: &str) -> Result<(), Unfit> {

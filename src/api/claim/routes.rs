@@ -2,8 +2,8 @@
 
 use axum::Json;
 use axum::extract::{Request, State};
-use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
-use axum::http::{HeaderValue, Method, StatusCode};
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
@@ -15,6 +15,7 @@ use crate::api::openapi::machines::{self, DocsText};
 use crate::api::openapi::owner::{OwnerClaim, OwnerKey, OwnerPassword};
 use crate::api::openapi::v1::DIALECT;
 use crate::api::openapi::{Purpose, Routes, routes};
+use crate::api::page::{html, private};
 use crate::api::params::{self, ParamError};
 use crate::api::v1::{Failure, caller, text};
 use crate::api::{Api, error, peer};
@@ -89,12 +90,6 @@ fn is_form(request: &Request) -> bool {
 
 fn required<'a>(fields: &'a Map<String, Value>, field: &'static str) -> Result<&'a str, Failure> {
     text(fields, field)?.filter(|value| !value.is_empty()).ok_or_else(|| ParamError::Missing(field).into())
-}
-
-/// The answer has the key; nothing on the way may keep it.
-fn private(mut response: Response) -> Response {
-    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    response
 }
 
 /// Claim the box
@@ -183,22 +178,9 @@ async fn front(State(api): State<Api>) -> Response {
     let page = if api.claim.is_closed() {
         page::form(None)
     } else if api.claim.is_claimed() {
-        page::RUNNING.to_owned()
+        page::running()
     } else {
         page::LOCAL.to_owned()
     };
     private(html(StatusCode::OK, &page))
-}
-
-/// A page that loads nothing from anywhere and runs no script.
-fn html(status: StatusCode, text: &str) -> Response {
-    let headers = [
-        (CONTENT_TYPE, "text/html; charset=utf-8"),
-        (
-            CONTENT_SECURITY_POLICY,
-            "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
-        ),
-        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
-    ];
-    (status, headers, text.to_owned()).into_response()
 }

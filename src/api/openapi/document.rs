@@ -308,9 +308,8 @@ fn complete_answers(
         answers.entry(status).or_insert_with(|| json!({"description": about}));
     }
     // What answers a browser's form with a page does so when it fails, too.
-    let success = answers.get("200").map(|answer| &answer["content"]);
-    let page =
-        success.filter(|content| content.get(JSON).is_some()).and_then(|content| content.get(PAGE)).cloned();
+    let success = answers.get("200").or_else(|| answers.get("202")).map(|answer| &answer["content"]);
+    let page = success.filter(|_| has_body).and_then(|content| content.get(PAGE)).cloned();
     for (status, answer) in answers.iter_mut() {
         if answer.get("$ref").is_some() {
             continue;

@@ -70,3 +70,62 @@ struct CertificateFacts {
     #[schema(format = DateTime, example = "2027-11-21T08:00:00Z")]
     not_after: String,
 }
+
+/// An update file.
+#[derive(ToSchema, Serialize)]
+#[schema(value_type = String, content_media_type = "application/octet-stream", example = "…")]
+pub(in crate::api) struct UpdateFile(String);
+
+/// What the page for updates sends.
+#[derive(ToSchema, Serialize)]
+pub(in crate::api) struct UpdateForm {
+    /// The box's password. It comes first.
+    #[schema(example = "kata sandi yang panjang")]
+    password: String,
+    /// The update file.
+    #[schema(content_media_type = "application/octet-stream", example = "…")]
+    file: String,
+}
+
+/// How far an update is.
+#[derive(ToSchema, Serialize)]
+pub(in crate::api) struct UpdateShown {
+    /// Always true.
+    success: bool,
+    #[schema(inline)]
+    update: UpdateFacts,
+}
+
+/// An update.
+#[derive(ToSchema, Serialize)]
+struct UpdateFacts {
+    /// The version that runs.
+    #[schema(example = "1.0.0")]
+    version: String,
+    /// The kind of box that an update has to be for.
+    #[schema(pattern = "^(arm64|armhf|amd64)$", example = "arm64")]
+    board: String,
+    /// `idle`; `received`, whole and signed; `writing` into the other slot; `written`, to be tried; or `trying`.
+    #[schema(pattern = "^(idle|received|writing|written|trying)$", example = "writing")]
+    stage: String,
+    /// The version that is under way.
+    #[schema(example = "1.1.0")]
+    next: Option<String>,
+    /// What became of the last update that ended.
+    #[schema(inline)]
+    last: Option<UpdateOutcome>,
+}
+
+/// What became of an update.
+#[derive(ToSchema, Serialize)]
+struct UpdateOutcome {
+    /// `committed`: it is in use. `rolled_back`: it was tried, and the box went back. `failed`: it was not written.
+    #[schema(pattern = "^(committed|rolled_back|failed)$", example = "committed")]
+    outcome: String,
+    /// Its version.
+    #[schema(example = "1.0.0")]
+    version: String,
+    /// Why it is not in use.
+    #[schema(example = "part root of the update is damaged; get the file again")]
+    reason: Option<String>,
+}

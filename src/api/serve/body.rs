@@ -135,10 +135,11 @@ pub(super) struct TimedBody<B> {
 }
 
 impl<B> TimedBody<B> {
-    pub(super) fn new(body: B, limits: &ServeLimits) -> (Self, Verdict) {
+    /// `most`: bytes. `deadline`: time spent waiting, in all.
+    pub(super) fn new(body: B, limits: &ServeLimits, most: u64, deadline: Duration) -> (Self, Verdict) {
         let verdict = Verdict::default();
-        let pace = Pace::new(limits.body_window, limits.body_progress, limits.body_deadline);
-        (Self { body, pace, left: limits.body_hard, timer: None, verdict: verdict.clone() }, verdict)
+        let pace = Pace::new(limits.body_window, limits.body_progress, deadline);
+        (Self { body, pace, left: most, timer: None, verdict: verdict.clone() }, verdict)
     }
 
     fn cut<T>(&self, cut: Cut) -> Poll<Option<Result<T, axum::Error>>> {
