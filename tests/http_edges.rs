@@ -16,7 +16,7 @@ use axum::body::Body;
 use axum::extract::{ConnectInfo, DefaultBodyLimit, State};
 use axum::routing::{get, post};
 use bytes::Bytes;
-use kurir::api::serve::{ServeLimits, serve};
+use kurir::api::serve::{LargeBody, ServeLimits, serve};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{Notify, oneshot};
@@ -319,6 +319,26 @@ async fn an_oversize_body_is_answered_413_even_to_a_client_that_sends_it_all_fir
     client.write_all(head.as_bytes()).await.unwrap();
     within(client.write_all(&body)).await.unwrap();
     assert_eq!(answer(&mut client).await.1, body.len().to_string());
+}
+
+/// A browser that is refused at the beginning of a large file shows a broken connection if it cannot send all of it.
+#[tokio::test]
+async fn one_path_takes_more_and_lets_whom_it_refuses_send_everything() {
+    let large = LargeBody { path: "/small", bytes: 64 << 20, deadline: PATIENCE, linger: PATIENCE };
+    let limits =
+        ServeLimits { body_hard: 1000, linger: Duration::ZERO, large: Some(large), ..Default::default() };
+    let server = start(limits).await;
+    let body = vec![b'x'; 40 << 20];
+    let mut client = server.connect().await;
+    let head = format!("POST /small HTTP/1.1\r\nhost: k\r\ncontent-length: {}\r\n\r\n", body.len());
+    client.write_all(head.as_bytes()).await.unwrap();
+    within(client.write_all(&body)).await.unwrap();
+    assert!(rest(&mut client).await.starts_with("HTTP/1.1 413"), "the route's own limit");
+
+    let mut client = server.connect().await;
+    let head = format!("POST /raw HTTP/1.1\r\nhost: k\r\ncontent-length: {}\r\n\r\n", body.len());
+    client.write_all(head.as_bytes()).await.unwrap();
+    assert!(rest(&mut client).await.starts_with("HTTP/1.1 413"), "the other paths' limit");
 }
 
 #[tokio::test]

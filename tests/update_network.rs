@@ -8,9 +8,9 @@ use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
-use kurir::update::board::KIND;
+use kurir::update::board::{KIND, RecordFile};
 use kurir::update::intake::{RECEIVED, take_received};
-use kurir::update::{Outcome, PublicKey, Record, Slot, Stage, Version};
+use kurir::update::{Memory as _, Outcome, PublicKey, Record, Slot, Stage, Version};
 use serde_json::{Value, json};
 use support::files::multipart;
 use support::updates::Publisher;
@@ -208,17 +208,14 @@ async fn an_upload_that_breaks_off_leaves_nothing_and_makes_room_for_the_next() 
     let update = it.publisher.pack(NEW, &PARTS);
     let before = it.files();
     let under_way = it.begin(update.len(), &update[..update.len() / 2]).await;
-    let busy = async {
-        // Whether it is the first one's turn already is the gateway's to decide.
-        loop {
-            let (status, answer) = it.put(b"no update".to_vec()).await;
-            if status == 409 {
-                return answer;
-            }
+    let begun = async {
+        while it.files() == before {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    let answer = tokio::time::timeout(PATIENCE, busy).await.expect("two are received at once");
+    tokio::time::timeout(PATIENCE, begun).await.expect("nothing of it is written");
+    let (status, answer) = it.put(update.clone()).await;
+    assert_eq!(status, 409, "two are received at once");
     assert!(answer["message"].as_str().unwrap().contains("being received"), "{answer}");
     drop(under_way);
     let free = async {
@@ -347,6 +344,32 @@ fn root_takes_nothing_but_a_file() {
     assert!(fifo.success());
     assert!(take_received(folder.path()).is_err(), "and it did not wait for somebody to write");
     assert!(!path.exists());
-    std::fs::create_dir(&path).unwrap();
+    std::fs::create_dir_all(path.join("more")).unwrap();
     assert!(take_received(folder.path()).is_err());
+    let left: Vec<_> =
+        std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left, ["secret"], "nothing is in the way of the next one");
+}
+
+/// As the folder's owner could try to keep root waiting, or to fill its memory.
+#[test]
+fn the_record_is_read_from_a_file_or_not_at_all() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("update.json");
+    let mut record = RecordFile(path.clone());
+    assert_eq!(record.load().unwrap(), None);
+    std::os::unix::fs::symlink("/dev/zero", &path).unwrap();
+    assert_eq!(record.load().unwrap(), None, "a link");
+    record.save(b"{}").unwrap();
+    assert_eq!(record.load().unwrap().unwrap(), b"{}", "its place is taken");
+    std::fs::remove_file(&path).unwrap();
+    assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+    assert_eq!(record.load().unwrap(), None, "a pipe that nobody writes to");
+    std::fs::remove_file(&path).unwrap();
+    std::fs::create_dir_all(path.join("more")).unwrap();
+    assert_eq!(record.load().unwrap(), None, "a folder");
+    record.save(b"{}").unwrap();
+    assert_eq!(record.load().unwrap().unwrap(), b"{}");
+    std::fs::write(&path, vec![b' '; 100_000]).unwrap();
+    assert_eq!(record.load().unwrap(), None, "too long for a record");
 }

@@ -52,7 +52,7 @@ use crate::outbox::Outbox;
 use crate::panel::run::Shown;
 use crate::session::{Received, Registry};
 use crate::store::Store;
-use crate::update::intake::Intake;
+use crate::update::intake::{Intake, NoIntake};
 use crate::webhook::Webhooks;
 use access::header_key;
 use claim::Claim;
@@ -74,8 +74,8 @@ pub struct Shared {
     pub claim: Claim,
     /// The HTTPS certificate; `None`: HTTPS is off.
     pub certificates: Option<Certificates>,
-    /// How updates come in; `None`: this box has no slots for them.
-    pub updates: Option<Intake>,
+    /// How updates come in, or why they do not.
+    pub updates: Result<Intake, NoIntake>,
     /// What the box is called and where it is reached.
     pub place: Place,
     /// Whether the clock can be right.
@@ -168,7 +168,8 @@ pub fn router(api: Api) -> Router {
 /// Answers nothing but the box's health while an update is on trial.
 async fn rehearse(State(api): State<Api>, request: Request, next: Next) -> Response {
     let looks = matches!(*request.method(), Method::GET | Method::HEAD);
-    let health = looks && matches!(request.uri().path(), "/healthz" | "/readyz" | "/metrics");
+    // And the page that says how the update is going.
+    let health = looks && matches!(request.uri().path(), "/healthz" | "/readyz" | "/metrics" | "/update");
     if !api.rehearsal || health {
         return next.run(request).await;
     }

@@ -15,6 +15,7 @@ use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -99,6 +100,9 @@ pub struct LargeBody {
     pub bytes: u64,
     /// Time spent waiting, in all.
     pub deadline: Duration,
+    /// In place of [`ServeLimits::linger`], as long as something comes in each [`ServeLimits::body_window`]: browsers look at an
+    /// answer when they have sent everything.
+    pub linger: Duration,
 }
 
 impl ServeLimits {
@@ -338,7 +342,8 @@ impl Server {
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let stream = TimedStream::new(stream, self.limits.write);
-        let service = service_fn(|request| Box::pin(self.respond(request, peer)));
+        let large = AtomicBool::new(false);
+        let service = service_fn(|request| Box::pin(self.respond(request, peer, &large)));
         let mut connection = self.http.serve_connection(TokioIo::new(stream), service);
         let mut shut_down = pin!(closing.wait_for(|closing| *closing));
         let mut told = false;
@@ -358,6 +363,10 @@ impl Server {
             log::debug!("connection from {} ended: {e}", peer.ip());
         }
         let mut stream = connection.into_parts().io.into_inner().into_inner();
+        let (linger, silence) = match self.limits.large {
+            Some(limits) if large.into_inner() => (limits.linger, self.limits.body_window),
+            _ => (self.limits.linger, self.limits.linger),
+        };
         let shut_down = async {
             if !told {
                 let _ = shut_down.await;
@@ -366,7 +375,7 @@ impl Server {
         tokio::select! {
             // First the farewell: at shutdown, too, the client is told before the connection goes.
             biased;
-            _ = timeout(self.limits.linger, farewell(&mut stream)) => {}
+            _ = timeout(linger, farewell(&mut stream, silence)) => {}
             () = shut_down => {}
         }
     }
@@ -375,10 +384,12 @@ impl Server {
         &self,
         request: Request<Incoming>,
         peer: SocketAddr,
+        large: &AtomicBool,
     ) -> Result<Response<Body>, std::convert::Infallible> {
         let (mut head, incoming) = request.into_parts();
         let announced = head.headers.get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
         let (most, deadline) = self.limits.body_at(head.uri.path());
+        large.store(most != self.limits.body_hard, Ordering::Relaxed);
         if announced.is_some_and(|length| length > most) {
             return Ok(closing_answer(StatusCode::PAYLOAD_TOO_LARGE, "The request's body is too large."));
         }
@@ -416,14 +427,14 @@ fn closing_answer(status: StatusCode, text: &str) -> Response<Body> {
 
 async fn refuse(mut stream: TcpStream) -> io::Result<()> {
     stream.write_all(REFUSAL).await?;
-    farewell(&mut stream).await
+    farewell(&mut stream, REFUSAL_TIME).await
 }
 
-/// Ends our side, then reads until the client ends its own.
-async fn farewell(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> io::Result<()> {
+/// Ends our side, then reads until the client ends its own or says nothing for so long.
+async fn farewell(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), silence: Duration) -> io::Result<()> {
     stream.shutdown().await?;
     let mut dropped = [0; 4096];
-    while stream.read(&mut dropped).await? != 0 {}
+    while timeout(silence, stream.read(&mut dropped)).await?? != 0 {}
     Ok(())
 }
 

@@ -3,15 +3,17 @@
 
 mod page;
 
+use std::error::Error;
 use std::time::Duration;
 
 use axum::Json;
+use axum::body::Bytes;
 use axum::extract::multipart::{MultipartError, MultipartRejection};
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::header::REFRESH;
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use futures_util::TryStreamExt;
+use futures_util::{Stream, TryStreamExt};
 use serde_json::{Value, json};
 
 use super::openapi::machines::{self, DocsText};
@@ -21,7 +23,7 @@ use super::openapi::{Purpose, Routes, routes};
 use super::page::{html, private};
 use super::params::{self, ParamError};
 use super::parts::Parts;
-use super::serve::LargeBody;
+use super::serve::{Cut, LargeBody};
 use super::v1::{Failure, caller};
 use super::{Api, Shared, peer};
 use crate::update::intake::{Intake, IntakeError, MAX_UPDATE, Standing};
@@ -33,10 +35,16 @@ const FORM_SLACK: u64 = 64 * 1024;
 const MAX_PASSWORD: usize = 4096;
 /// 200 MB at 1 Mbit/s.
 const PATIENCE: Duration = Duration::from_secs(1800);
+/// How long somebody who is refused may go on sending: 200 MB at 15 Mbit/s.
+const FAREWELL: Duration = Duration::from_secs(120);
 
 /// The path that takes more than a message.
-pub const LARGE_BODY: LargeBody =
-    LargeBody { path: "/api/v1/update", bytes: MAX_UPDATE + FORM_SLACK, deadline: PATIENCE };
+pub const LARGE_BODY: LargeBody = LargeBody {
+    path: "/api/v1/update",
+    bytes: MAX_UPDATE + FORM_SLACK,
+    deadline: PATIENCE,
+    linger: FAREWELL,
+};
 
 pub(super) fn routes<P: Purpose>() -> Routes<P> {
     Routes::of(&[&DIALECT])
@@ -81,13 +89,7 @@ fn sentence(text: &str) -> String {
 }
 
 fn intake(api: &Shared) -> Result<&Intake, Failure> {
-    api.updates.as_ref().ok_or_else(|| {
-        Failure::new(
-            StatusCode::CONFLICT,
-            "This gateway has no slots for updates: it was not started from a card made from Kurir's image. Install the new \
-             version as you installed this one",
-        )
-    })
+    api.updates.as_ref().map_err(|why| Failure::new(StatusCode::CONFLICT, why.to_string()))
 }
 
 fn admin(api: &Shared, request: &Request) -> Result<(), Failure> {
@@ -126,9 +128,8 @@ fn described(intake: &Intake, standing: &Standing) -> Value {
     json!({"version": standing.running, "board": intake.board(), "stage": stage, "next": next, "last": last})
 }
 
-async fn answer(status: StatusCode, intake: &Intake) -> Result<Response, Failure> {
-    let standing = standing(intake).await?;
-    Ok((status, Json(json!({"success": true, "update": described(intake, &standing)}))).into_response())
+fn answer(status: StatusCode, intake: &Intake, standing: &Standing) -> Response {
+    (status, Json(json!({"success": true, "update": described(intake, standing)}))).into_response()
 }
 
 /// Show updates
@@ -141,7 +142,8 @@ async fn answer(status: StatusCode, intake: &Intake) -> Result<Response, Failure
 ))]
 async fn show(State(api): State<Api>, request: Request) -> Result<Response, Failure> {
     admin(&api, &request)?;
-    answer(StatusCode::OK, intake(&api)?).await
+    let intake = intake(&api)?;
+    Ok(answer(StatusCode::OK, intake, &standing(intake).await?))
 }
 
 /// Update the box
@@ -162,21 +164,30 @@ async fn upload(State(api): State<Api>, request: Request) -> Result<Response, Fa
     admin(&api, &request)?;
     let intake = intake(&api)?;
     let stream = request.into_body().into_data_stream();
-    take(intake, stream).await?;
-    answer(StatusCode::ACCEPTED, intake).await
+    let standing = take(intake, stream).await?;
+    Ok(answer(StatusCode::ACCEPTED, intake, &standing))
 }
 
-async fn take<S, E>(intake: &Intake, stream: S) -> Result<(), Failure>
+/// Returns what is known then: of this update, even if it is just being taken out of the folder.
+async fn take<S, E>(intake: &Intake, stream: S) -> Result<Standing, Failure>
 where
-    S: futures_util::Stream<Item = Result<axum::body::Bytes, E>> + Unpin,
-    E: std::error::Error,
+    S: Stream<Item = Result<Bytes, E>> + Unpin,
+    E: Error + 'static,
 {
-    let manifest = intake.take(stream).await?;
-    log::info!(
-        "an update to version {} has come over the network and is handed over for writing",
-        manifest.version
-    );
-    Ok(())
+    let mut cut = None;
+    let taken = intake.take(stream.inspect_err(|e| cut = Cut::of(e))).await;
+    let version = match (taken, cut) {
+        (Ok(manifest), _) => manifest.version,
+        (Err(IntakeError::Broken), Some(Cut::Slow)) => return Err(ParamError::Slow.into()),
+        (Err(IntakeError::Broken), Some(Cut::Large)) => return Err(IntakeError::TooLarge.into()),
+        (Err(e), _) => return Err(e.into()),
+    };
+    log::info!("an update to version {version} has come over the network and is handed over for writing");
+    let mut standing = standing(intake).await?;
+    if matches!(standing.record.stage, Stage::Idle | Stage::Written { .. }) {
+        standing.received = Some(version);
+    }
+    Ok(standing)
 }
 
 /// Update the box from its page
@@ -197,19 +208,19 @@ where
 )]
 async fn send_form(State(api): State<Api>, request: Request) -> Response {
     let failure = match take_form(&api, request).await {
-        Ok(()) => return shown(StatusCode::ACCEPTED, &api, None).await,
+        Ok(standing) => return shown(StatusCode::ACCEPTED, &api, Some(standing), None).await,
         Err(failure) => failure,
     };
     let message = failure.message().to_owned();
     let mut response = failure.into_response();
-    let page = shown(response.status(), &api, Some(&message)).await;
+    let page = shown(response.status(), &api, None, Some(&message)).await;
     let (head, body) = page.into_parts();
     response.headers_mut().extend(head.headers);
     *response.body_mut() = body;
     response
 }
 
-async fn take_form(api: &Shared, request: Request) -> Result<(), Failure> {
+async fn take_form(api: &Shared, request: Request) -> Result<Standing, Failure> {
     let (intake, from) = (intake(api)?, peer(&request));
     let mut parts = Parts::of(request).await.map_err(|e: MultipartRejection| {
         Failure::bad(format!("multipart/form-data is expected: {}", e.body_text()))
@@ -247,15 +258,21 @@ async fn take_form(api: &Shared, request: Request) -> Result<(), Failure> {
     (status = 200, description = "A page", body = DocsText, content_type = "text/html"),
 ))]
 async fn form(State(api): State<Api>) -> Response {
-    shown(StatusCode::OK, &api, None).await
+    shown(StatusCode::OK, &api, None, None).await
 }
 
-/// The page; while an update is under way, a browser loads it again by itself.
-async fn shown(status: StatusCode, api: &Shared, message: Option<&str>) -> Response {
-    let Some(intake) = &api.updates else { return private(html(status, &page::without_slots(message))) };
-    let standing = match standing(intake).await {
-        Ok(standing) => standing,
-        Err(failure) => return failure.into_response(),
+/// The page; while an update is under way, a browser loads it again by itself. `known`: what is known, if it was just looked at.
+async fn shown(status: StatusCode, api: &Shared, known: Option<Standing>, message: Option<&str>) -> Response {
+    let intake = match &api.updates {
+        Ok(intake) => intake,
+        Err(why) => return private(html(status, &page::without(*why, message))),
+    };
+    let standing = match known {
+        Some(standing) => standing,
+        None => match standing(intake).await {
+            Ok(standing) => standing,
+            Err(failure) => return failure.into_response(),
+        },
     };
     let mut response =
         private(html(status, &page::of(intake.board(), &standing, api.claim.has_password(), message)));

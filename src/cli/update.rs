@@ -1,6 +1,8 @@
 //! `kurir update`: writes an update, tries it, and keeps it if it is healthy. Runs as root, beside the gateway.
 
+use std::fs::File;
 use std::io::{BufReader, IsTerminal, Read};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
@@ -8,8 +10,10 @@ use kurir::api::control;
 use kurir::config::Config;
 use kurir::update::board::{Firmware, Partitions, RecordFile};
 use kurir::update::intake::{take_received, version_of};
+use kurir::update::lock::{self, LOCK};
 use kurir::update::{
-    Outcome, PIECE, Record, Rules, Stage, Trial, Verdict, commit, give_up, install, refused, start, try_once,
+    Outcome, PIECE, Record, Rules, Stage, Trial, Verdict, commit, give_up, install, known, refused, start,
+    try_once,
 };
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -21,6 +25,8 @@ const LOOK: Duration = Duration::from_secs(2);
 const ANSWER: Duration = Duration::from_secs(5);
 /// Longest silence of the server that an update is fetched from.
 const STALL: Duration = Duration::from_secs(60);
+/// How long a restart takes to end this process.
+const RESTART: Duration = Duration::from_secs(120);
 /// Time for the whole fetch: 500 MB at 2 Mbit/s.
 const FETCH: Duration = Duration::from_secs(2000);
 
@@ -36,30 +42,43 @@ fn record_file(config: &Config) -> RecordFile {
 
 /// Checks and writes the update from a file or a URL; then restarts into it, unless `stay`.
 pub(crate) fn from(config: &Config, source: &str, stay: bool) -> anyhow::Result<()> {
+    let lock = lock()?;
     let rules = rules(config)?;
     write(config, open(source)?, &rules)?;
     if stay {
         println!("`kurir update --try` restarts the box into it.");
         return Ok(());
     }
-    restart_into(config)
+    restart(config, lock)
 }
 
 /// The same with the update that came over the network, if one did; a unit runs this.
 pub(crate) fn received(config: &Config) -> anyhow::Result<()> {
-    let rules = rules(config)?;
+    // If it is refused because of another one, that shows here first: a unit that fails at once is soon not started any more.
+    let lock = lock::wait(Path::new(LOCK)).with_context(no_lock)?;
     let taken = take_received(&config.data_dir).context("the update that came over the network");
     let Some(mut file) = taken? else {
         println!("No update has come over the network.");
         return Ok(());
     };
+    let rules = rules(config)?;
     let version = version_of(&mut file, &rules.key)?;
     if let Err(e) = write(config, BufReader::with_capacity(PIECE, file), &rules) {
         // Whoever sent it looks there.
         refused(&mut record_file(config), version, e.to_string())?;
         return Err(e);
     }
-    restart_into(config)
+    restart(config, lock)
+}
+
+fn no_lock() -> String {
+    format!("{LOCK} (only root updates the box)")
+}
+
+/// Nobody else changes anything meanwhile.
+fn lock() -> anyhow::Result<File> {
+    let taken = lock::take(Path::new(LOCK)).with_context(no_lock)?;
+    taken.context("another update is being written; wait for it")
 }
 
 fn rules(config: &Config) -> anyhow::Result<Rules> {
@@ -87,17 +106,24 @@ fn write(config: &Config, update: impl Read, rules: &Rules) -> anyhow::Result<()
 
 /// Restarts into what was written before.
 pub(crate) fn restart_into(config: &Config) -> anyhow::Result<()> {
+    restart(config, lock()?)
+}
+
+fn restart(config: &Config, lock: File) -> anyhow::Result<()> {
     let mut firmware = firmware(config)?;
     try_once(&mut firmware, &mut record_file(config))?;
     println!(
         "The box restarts into it, and keeps it if it is healthy for a minute; otherwise it goes back by itself."
     );
-    Ok(())
+    // Until the restart ends this process: whoever looked at the record meanwhile would take the trial for one that is over.
+    std::thread::sleep(RESTART);
+    drop(lock);
+    bail!("the box has not restarted within {} s; switch it off and on", RESTART.as_secs());
 }
 
 fn open(source: &str) -> anyhow::Result<Box<dyn Read>> {
     if !source.starts_with("http://") && !source.starts_with("https://") {
-        let file = std::fs::File::open(source).with_context(|| format!("the update file {source}"))?;
+        let file = File::open(source).with_context(|| format!("the update file {source}"))?;
         return Ok(Box::new(BufReader::with_capacity(PIECE, file)));
     }
     let agent: ureq::Agent = ureq::Agent::config_builder()
@@ -112,9 +138,16 @@ fn open(source: &str) -> anyhow::Result<Box<dyn Read>> {
 
 /// What became of the last update, in a line.
 pub(crate) fn show(config: &Config) -> anyhow::Result<()> {
-    let record = start(&mut firmware(config)?, &mut record_file(config))?;
-    println!("{}", line(&record));
+    println!("{}", line(&after_start(config)?));
     Ok(())
+}
+
+/// The record, brought up to date unless somebody is changing it.
+fn after_start(config: &Config) -> anyhow::Result<Record> {
+    Ok(match lock() {
+        Ok(_lock) => start(&mut firmware(config)?, &mut record_file(config))?,
+        Err(_) => known(&mut record_file(config))?,
+    })
 }
 
 fn line(record: &Record) -> String {
@@ -138,7 +171,7 @@ fn line(record: &Record) -> String {
 /// Run once after each start: ends a trial, if this start is one.
 pub(crate) async fn confirm(config: &Config) -> anyhow::Result<()> {
     let (mut boot, mut memory) = (firmware(config)?, record_file(config));
-    let record = start(&mut boot, &mut memory)?;
+    let record = after_start(config)?;
     println!("{}", line(&record));
     if !matches!(record.stage, Stage::Trying { .. }) {
         return Ok(());

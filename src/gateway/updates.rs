@@ -3,18 +3,21 @@
 use crate::config::Config;
 use crate::media::Spool;
 use crate::update::Rules;
-use crate::update::intake::{Intake, Places};
+use crate::update::intake::{Intake, NoIntake, Places};
 
-/// `None`: this box has no slots, or no key to check updates with.
-pub(super) fn intake(config: &Config, spool: &Spool) -> Option<Intake> {
+pub(super) fn intake(config: &Config, spool: &Spool) -> Result<Intake, NoIntake> {
     if config.update_autoboot.is_none() || config.update_slot_a.is_empty() {
-        return None;
+        return Err(NoIntake::Slots);
     }
-    let rules = match Rules::of_this_box(config.update_key.as_deref()?) {
-        Ok(rules) => rules,
-        Err(e) => {
-            log::warn!("updates cannot come over the network (setting update_key): {e}");
-            return None;
+    let rules = match config.update_key.as_deref().map(Rules::of_this_box) {
+        Some(Ok(rules)) => rules,
+        Some(Err(e)) => {
+            log::warn!("no update can come over the network: {e}");
+            return Err(NoIntake::Key);
+        }
+        None => {
+            log::warn!("no update can come over the network: update_key is not set");
+            return Err(NoIntake::Key);
         }
     };
     let places = Places {
@@ -22,5 +25,5 @@ pub(super) fn intake(config: &Config, spool: &Spool) -> Option<Intake> {
         scratch: spool.scratch().to_owned(),
         record: config.update_record_path(),
     };
-    Some(Intake::new(rules, config.update_slot_a.names(), places))
+    Ok(Intake::new(rules, config.update_slot_a.names(), places))
 }

@@ -8,9 +8,12 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::fs::{File, OpenOptions, Permissions};
-use std::io::{self, Seek, SeekFrom, Write};
-use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+
+use rustix::fs::OFlags;
+use rustix::io::Errno;
 
 use super::{Boot, Disk, Memory, Slot};
 
@@ -20,6 +23,8 @@ const BOOT: &str = "boot";
 const STARTED_FROM: &str = "/proc/device-tree/chosen/bootloader/partition";
 /// Where the image's initramfs says which slot's root it mounted: `a` or `b`.
 pub const MOUNTED: &str = "/run/kurir-slot";
+/// Bytes of a record: a few hundred, and a reason.
+const MAX_RECORD: u64 = 64 * 1024;
 /// Where the slot is named if there is no such firmware, as in a virtual machine: `kurir.slot=a`.
 const COMMAND_LINE: &str = "/proc/cmdline";
 
@@ -351,19 +356,37 @@ impl Boot for Firmware {
     }
 }
 
+/// Opens a file for reading where somebody else may have put anything. `None`: there is none, or something else, such as a link.
+///
+/// # Errors
+/// It cannot be opened.
+pub(super) fn open_plain(path: &Path) -> io::Result<Option<File>> {
+    let flags = i32::try_from((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits()).map_err(io::Error::other)?;
+    match OpenOptions::new().read(true).custom_flags(flags).open(path) {
+        Ok(file) => Ok(Some(file).filter(|file| file.metadata().is_ok_and(|there| there.is_file()))),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) if e.raw_os_error() == Some(Errno::LOOP.raw_os_error()) => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
 /// A file that is replaced as a whole.
 pub struct RecordFile(pub PathBuf);
 
 impl Memory for RecordFile {
     fn load(&mut self) -> io::Result<Option<Vec<u8>>> {
-        match std::fs::read(&self.0) {
-            Ok(bytes) => Ok(Some(bytes)),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(e) => Err(e),
-        }
+        // Root reads it in the gateway's folder. What is no file, or too long for one of ours, holds nothing.
+        let Some(file) = open_plain(&self.0)? else { return Ok(None) };
+        let mut bytes = Vec::new();
+        file.take(MAX_RECORD + 1).read_to_end(&mut bytes)?;
+        Ok(Some(bytes).filter(|bytes| bytes.len() as u64 <= MAX_RECORD))
     }
 
     fn save(&mut self, bytes: &[u8]) -> io::Result<()> {
+        // Nothing else takes a file's place against its will.
+        if std::fs::symlink_metadata(&self.0).is_ok_and(|there| there.is_dir()) {
+            std::fs::remove_dir_all(&self.0)?;
+        }
         replace(&self.0, bytes)
     }
 }

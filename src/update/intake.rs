@@ -4,20 +4,19 @@
 //! checked here: the gateway talks to the network, and whoever got hold of it could put anything into its folder.
 
 use std::error::Error;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, BufWriter, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::{Buf, Bytes};
 use futures_util::{Stream, StreamExt};
-use rustix::fs::OFlags;
 use tokio::sync::{Semaphore, mpsc};
 
-use super::board::RecordFile;
+use super::board::{RecordFile, open_plain};
 use super::install::{SYNC_EVERY, fits};
 use super::{Bundle, Manifest, PublicKey, Record, Rules, Stage, UpdateError, Version, record};
+use crate::ids;
 
 /// The file's name in the data folder once it is complete. A path unit of the image waits for it.
 pub const RECEIVED: &str = "update.received";
@@ -37,7 +36,9 @@ pub enum IntakeError {
     #[error("another update is being received; wait for it")]
     Busy,
     /// Another one is being written or tried.
-    #[error("version {0} is being installed; wait until the box has restarted")]
+    #[error(
+        "version {0} is being installed; wait until the box has restarted, or restart it if that takes more than ten minutes"
+    )]
     Underway(Version),
     /// It is not for this box.
     #[error(transparent)]
@@ -62,6 +63,22 @@ pub enum IntakeError {
     /// The gateway is going down, or failed inside.
     #[error("the update cannot be kept: {0}")]
     Aborted(String),
+}
+
+/// Why no update can come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoIntake {
+    /// It is no box of the image.
+    #[error(
+        "This gateway has no slots for updates: it was not started from a card made from Kurir's image. Install the new version as \
+         you installed this one"
+    )]
+    Slots,
+    /// The key cannot be read; the log says why.
+    #[error(
+        "This box has no key to check updates with (setting update_key); its log says why. Write its card anew"
+    )]
+    Key,
 }
 
 /// How an update comes into a box with slots. Cheap to clone; clones share the one place for an upload.
@@ -140,7 +157,13 @@ impl Intake {
         });
         let mut left = MAX_UPDATE;
         let mut failed = None;
-        while let Some(chunk) = stream.next().await {
+        loop {
+            let chunk = tokio::select! {
+                // It was refused; whoever sends may be waiting for that.
+                () = chunks.closed() => break,
+                chunk = stream.next() => chunk,
+            };
+            let Some(chunk) = chunk else { break };
             let Ok(chunk) = chunk else {
                 failed = Some(IntakeError::Broken);
                 break;
@@ -150,7 +173,6 @@ impl Intake {
                 break;
             };
             left = rest;
-            // It was refused; the rest is not worth reading.
             if chunks.send(Some(chunk)).await.is_err() {
                 break;
             }
@@ -167,13 +189,15 @@ impl Intake {
         }
     }
 
-    fn write(&self, coming: mpsc::Receiver<Option<Bytes>>) -> Result<Manifest, IntakeError> {
+    fn nothing_underway(&self) -> Result<(), IntakeError> {
         match self.standing().map_err(IntakeError::Refused)?.record.stage {
-            Stage::Idle | Stage::Written { .. } => {}
-            Stage::Writing { version } | Stage::Trying { version, .. } => {
-                return Err(IntakeError::Underway(version));
-            }
+            Stage::Idle | Stage::Written { .. } => Ok(()),
+            Stage::Writing { version } | Stage::Trying { version, .. } => Err(IntakeError::Underway(version)),
         }
+    }
+
+    fn write(&self, coming: mpsc::Receiver<Option<Bytes>>) -> Result<Manifest, IntakeError> {
+        self.nothing_underway()?;
         let file = tempfile::NamedTempFile::new_in(&self.scratch).map_err(IntakeError::Disk)?;
         let failure = Failure::default();
         let copy = file.reopen().map_err(IntakeError::Disk)?;
@@ -198,6 +222,8 @@ impl Intake {
             .map_err(|e| IntakeError::Disk(e.into_error()))?
             .sync_all()
             .map_err(IntakeError::Disk)?;
+        // Minutes may have gone by.
+        self.nothing_underway()?;
         file.persist(self.data_dir.join(RECEIVED)).map_err(|e| IntakeError::Disk(e.error))?;
         File::open(&self.data_dir).and_then(|folder| folder.sync_all()).map_err(IntakeError::Disk)?;
         Ok(manifest)
@@ -276,27 +302,25 @@ impl Read for Tee {
     }
 }
 
-/// Opens the update that came and takes it out of the folder, so that one that brings down whoever writes it is not tried for ever.
-/// For root: the folder belongs to somebody else, who may have put anything there.
+/// Takes the update that came out of the folder and opens it, so that one that brings down whoever writes it is not tried for ever, and
+/// one that comes now is not lost. For root: the folder belongs to somebody else, who may have put anything there.
 ///
 /// # Errors
-/// It is no plain file, or cannot be opened or removed.
+/// It is no plain file, or cannot be taken.
 pub fn take_received(data_dir: &Path) -> io::Result<Option<File>> {
     let path = data_dir.join(RECEIVED);
-    let flags = i32::try_from((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits()).map_err(io::Error::other)?;
-    let opened = OpenOptions::new().read(true).custom_flags(flags).open(&path);
-    let file = match opened {
+    let taken = data_dir.join(format!("{RECEIVED}.{}", hex::encode(ids::random::<8>())));
+    match std::fs::rename(&path, &taken) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-        opened => {
-            // Whatever it is, it does not stay; a folder does, and fails the unit.
-            std::fs::remove_file(&path)?;
-            opened?
-        }
-    };
-    if !file.metadata()?.is_file() {
-        return Err(io::Error::other(format!("{} is no file", path.display())));
+        renamed => renamed?,
     }
-    Ok(Some(file))
+    let opened = open_plain(&taken);
+    // Whatever it is, it does not stay.
+    match std::fs::remove_file(&taken) {
+        Err(e) if e.kind() == io::ErrorKind::IsADirectory => std::fs::remove_dir_all(&taken)?,
+        removed => removed?,
+    }
+    opened?.map(Some).ok_or_else(|| io::Error::other(format!("{} was no file", path.display())))
 }
 
 /// Reads whose update a received file is, and leaves it at its beginning.

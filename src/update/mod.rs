@@ -10,13 +10,14 @@ pub mod board;
 pub mod bundle;
 mod install;
 pub mod intake;
+pub mod lock;
 mod record;
 pub mod release;
 mod trial;
 
 pub use bundle::{Bundle, Manifest, Part, PublicKey, Version};
 pub use install::{PIECE, Rules, install};
-pub use record::{Outcome, Record, Stage, on_trial, refused, start};
+pub use record::{Outcome, Record, Stage, known, on_trial, refused, start};
 pub use trial::{HEALTHY_FOR, PATIENCE, Trial, Verdict, commit, give_up, try_once};
 
 /// One of the two places for a system.

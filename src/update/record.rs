@@ -74,6 +74,14 @@ pub(super) fn load(memory: &mut impl Memory) -> Result<Record, UpdateError> {
     Ok(bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default())
 }
 
+/// What is known, as it is: [`start`] corrects it after a restart.
+///
+/// # Errors
+/// [`UpdateError::Io`].
+pub fn known(memory: &mut impl Memory) -> Result<Record, UpdateError> {
+    load(memory)
+}
+
 pub(super) fn save(memory: &mut impl Memory, record: &Record) -> Result<(), UpdateError> {
     let bytes = serde_json::to_vec(record)
         .map_err(|e| UpdateError::Io { what: "writing the update's record".into(), source: e.into() })?;
@@ -118,7 +126,7 @@ pub fn start(boot: &mut impl Boot, memory: &mut impl Memory) -> Result<Record, U
         Stage::Idle | Stage::Written { .. } => before.clone(),
         Stage::Writing { version } => idle(Outcome::Failed {
             version,
-            reason: "the box restarted while the update was being written; start it again".into(),
+            reason: "writing it was interrupted, by a restart or a power cut; start it again".into(),
         }),
         Stage::Trying { slot, version } if running != slot => idle(Outcome::RolledBack {
             version,

@@ -23,7 +23,11 @@ pub fn try_once(boot: &mut impl Boot, memory: &mut impl Memory) -> Result<(), Up
     }
     // First the record: a restart that it does not know of would run a trial that nobody ends.
     record::save(memory, &Record { stage: Stage::Trying { slot, version }, ..kept })?;
-    boot.try_other().map_err(failed("restarting into the new system"))
+    let Err(source) = boot.try_other() else { return Ok(()) };
+    let reason = format!("the box could not be restarted into it: {source}");
+    let last = Some(Outcome::Failed { version, reason });
+    record::save(memory, &Record { stage: Stage::Written { slot, version }, last })?;
+    Err(failed("restarting into the new system")(source))
 }
 
 /// Makes the running system, which was on trial, the one that starts from now on.

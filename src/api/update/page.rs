@@ -1,7 +1,7 @@
 //! The page for updates. Pure.
 
 use crate::api::page::{FOOT, HEAD, escaped};
-use crate::update::intake::Standing;
+use crate::update::intake::{NoIntake, Standing};
 use crate::update::{Outcome, Stage};
 
 /// Whether a person only has to wait.
@@ -29,9 +29,13 @@ pub(super) fn of(board: &str, standing: &Standing, password: bool, message: Opti
     page + FOOT
 }
 
-/// Of a gateway that is updated some other way.
-pub(super) fn without_slots(message: Option<&str>) -> String {
-    format!("{HEAD}{}{NO_SLOTS}{FOOT}", error(message))
+/// Of a gateway that takes no updates.
+pub(super) fn without(why: NoIntake, message: Option<&str>) -> String {
+    let reason = match why {
+        NoIntake::Slots => NO_SLOTS,
+        NoIntake::Key => NO_KEY,
+    };
+    format!("{HEAD}{}{reason}{FOOT}", error(message))
 }
 
 fn error(message: Option<&str>) -> String {
@@ -95,6 +99,8 @@ const NO_PASSWORD: &str = "<p>Kotak ini belum punya kata sandi. Pembaruan dikiri
     <span class=\"en\">This box has no password. Send the update through the API, with an administrator's key.</span></p>\n";
 const NO_SLOTS: &str = "<p>Kurir ini dipasang sebagai program, bukan dari kartu SD-nya; perbarui dengan cara yang sama.<br>\n\
     <span class=\"en\">This Kurir was installed as a program and not from its SD card; update it the same way.</span></p>\n";
+const NO_KEY: &str = "<p>Kotak ini tidak punya kunci untuk memeriksa pembaruan; tulis ulang kartunya.<br>\n\
+    <span class=\"en\">This box has no key to check updates with; write its card anew.</span></p>\n";
 
 #[cfg(test)]
 mod tests {
@@ -144,7 +150,8 @@ mod tests {
                 true,
                 None,
             ),
-            without_slots(Some(&bad())),
+            without(NoIntake::Slots, Some(&bad())),
+            without(NoIntake::Key, Some(&bad())),
         ] {
             assert!(page.starts_with("<!doctype html>") && page.ends_with("</html>\n"));
             assert!(page.contains("&lt;script&gt;&quot;&#39;&amp;"), "{page}");
