@@ -279,16 +279,17 @@ fn run(arguments: Arguments) -> anyhow::Result<End> {
             Command::Serve => return serve(&config).await,
             Command::Key(command) => key(&config, command).await?,
             Command::Update { confirm: true, .. } => cli::update::confirm(&config).await?,
-            Command::Update { try_it: true, .. } => cli::update::restart_into(&config)?,
+            Command::Update { try_it: true, .. } => cli::update::restart_into(&config)?.over().await?,
             // Both read, write and fetch without awaiting.
             Command::Update { received: true, .. } => {
                 let config = config.clone();
-                tokio::task::spawn_blocking(move || cli::update::received(&config)).await??;
+                let restart = tokio::task::spawn_blocking(move || cli::update::received(&config)).await??;
+                until(restart).await?;
             }
             Command::Update { source: Some(source), no_restart, .. } => {
                 let config = config.clone();
-                tokio::task::spawn_blocking(move || cli::update::from(&config, &source, no_restart))
-                    .await??;
+                let write = move || cli::update::from(&config, &source, no_restart);
+                until(tokio::task::spawn_blocking(write).await??).await?;
             }
             Command::Update { source: None, .. } => cli::update::show(&config)?,
             Command::Status { json } => status(&config, json).await?,
@@ -309,6 +310,13 @@ fn run(arguments: Arguments) -> anyhow::Result<End> {
     // A display that hangs on its bus holds a thread for as long.
     runtime.shutdown_timeout(Duration::from_secs(1));
     end
+}
+
+async fn until(restart: Option<cli::update::Restart>) -> anyhow::Result<()> {
+    match restart {
+        Some(restart) => restart.over().await,
+        None => Ok(()),
+    }
 }
 
 async fn serve(config: &Config) -> anyhow::Result<End> {

@@ -193,7 +193,10 @@ async fn only_who_may_sends_one_and_only_where_there_are_slots() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bad_head_is_refused_before_the_rest_is_sent() {
     let it = Slotted::open().await;
-    let mut stream = it.begin(500_000_000, &Publisher::stranger().pack(NEW, &PARTS)[..100_000]).await;
+    let update = Publisher::stranger().pack(NEW, &PARTS);
+    let list = u32::from_le_bytes(update[8..12].try_into().unwrap()) as usize;
+    // And waits.
+    let mut stream = it.begin(500_000_000, &update[..12 + list + 64]).await;
     let mut answer = vec![0; 12];
     tokio::time::timeout(PATIENCE, stream.read_exact(&mut answer)).await.unwrap().unwrap();
     assert_eq!(String::from_utf8_lossy(&answer), "HTTP/1.1 400");

@@ -41,25 +41,25 @@ fn record_file(config: &Config) -> RecordFile {
 }
 
 /// Checks and writes the update from a file or a URL; then restarts into it, unless `stay`.
-pub(crate) fn from(config: &Config, source: &str, stay: bool) -> anyhow::Result<()> {
+pub(crate) fn from(config: &Config, source: &str, stay: bool) -> anyhow::Result<Option<Restart>> {
     let lock = lock()?;
     let rules = rules(config)?;
     write(config, open(source)?, &rules)?;
     if stay {
         println!("`kurir update --try` restarts the box into it.");
-        return Ok(());
+        return Ok(None);
     }
-    restart(config, lock)
+    restart(config, lock).map(Some)
 }
 
 /// The same with the update that came over the network, if one did; a unit runs this.
-pub(crate) fn received(config: &Config) -> anyhow::Result<()> {
+pub(crate) fn received(config: &Config) -> anyhow::Result<Option<Restart>> {
     // If it is refused because of another one, that shows here first: a unit that fails at once is soon not started any more.
     let lock = lock::wait(Path::new(LOCK)).with_context(no_lock)?;
     let taken = take_received(&config.data_dir).context("the update that came over the network");
     let Some(mut file) = taken? else {
         println!("No update has come over the network.");
-        return Ok(());
+        return Ok(None);
     };
     let rules = rules(config)?;
     let version = version_of(&mut file, &rules.key)?;
@@ -68,7 +68,7 @@ pub(crate) fn received(config: &Config) -> anyhow::Result<()> {
         refused(&mut record_file(config), version, e.to_string())?;
         return Err(e);
     }
-    restart(config, lock)
+    restart(config, lock).map(Some)
 }
 
 fn no_lock() -> String {
@@ -105,20 +105,28 @@ fn write(config: &Config, update: impl Read, rules: &Rules) -> anyhow::Result<()
 }
 
 /// Restarts into what was written before.
-pub(crate) fn restart_into(config: &Config) -> anyhow::Result<()> {
+pub(crate) fn restart_into(config: &Config) -> anyhow::Result<Restart> {
     restart(config, lock()?)
 }
 
-fn restart(config: &Config, lock: File) -> anyhow::Result<()> {
+fn restart(config: &Config, lock: File) -> anyhow::Result<Restart> {
     let mut firmware = firmware(config)?;
     try_once(&mut firmware, &mut record_file(config))?;
     println!(
         "The box restarts into it, and keeps it if it is healthy for a minute; otherwise it goes back by itself."
     );
-    // Until the restart ends this process: whoever looked at the record meanwhile would take the trial for one that is over.
-    std::thread::sleep(RESTART);
-    drop(lock);
-    bail!("the box has not restarted within {} s; switch it off and on", RESTART.as_secs());
+    Ok(Restart(lock))
+}
+
+/// A restart that was asked for. Until it ends this process nobody may change the record: it would take the trial for one that is over.
+pub(crate) struct Restart(#[allow(dead_code, reason = "held, not used")] File);
+
+impl Restart {
+    /// Waits for it.
+    pub(crate) async fn over(self) -> anyhow::Result<()> {
+        tokio::time::sleep(RESTART).await;
+        bail!("the box has not restarted within {} s; switch it off and on", RESTART.as_secs());
+    }
 }
 
 fn open(source: &str) -> anyhow::Result<Box<dyn Read>> {
