@@ -46,3 +46,11 @@ pub(super) fn html(status: StatusCode, text: &str) -> Response {
     ];
     (status, headers, text.to_owned()).into_response()
 }
+
+/// A page in the place of an answer's body; its status and its own headers stay.
+pub(super) fn instead(mut answer: Response, page: Response) -> Response {
+    let (head, body) = page.into_parts();
+    answer.headers_mut().extend(head.headers);
+    *answer.body_mut() = body;
+    answer
+}

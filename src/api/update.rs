@@ -20,7 +20,7 @@ use super::openapi::machines::{self, DocsText};
 use super::openapi::owner::{UpdateFile, UpdateForm, UpdateShown};
 use super::openapi::v1::DIALECT;
 use super::openapi::{Purpose, Routes, routes};
-use super::page::{html, private};
+use super::page::{html, instead, private};
 use super::params::{self, ParamError};
 use super::parts::Parts;
 use super::serve::{Cut, LargeBody};
@@ -212,12 +212,9 @@ async fn send_form(State(api): State<Api>, request: Request) -> Response {
         Err(failure) => failure,
     };
     let message = failure.message().to_owned();
-    let mut response = failure.into_response();
-    let page = shown(response.status(), &api, None, Some(&message)).await;
-    let (head, body) = page.into_parts();
-    response.headers_mut().extend(head.headers);
-    *response.body_mut() = body;
-    response
+    let answer = failure.into_response();
+    let page = shown(answer.status(), &api, None, Some(&message)).await;
+    instead(answer, page)
 }
 
 async fn take_form(api: &Shared, request: Request) -> Result<Standing, Failure> {

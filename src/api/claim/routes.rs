@@ -15,7 +15,7 @@ use crate::api::openapi::machines::{self, DocsText};
 use crate::api::openapi::owner::{OwnerClaim, OwnerKey, OwnerPassword};
 use crate::api::openapi::v1::DIALECT;
 use crate::api::openapi::{Purpose, Routes, routes};
-use crate::api::page::{html, private};
+use crate::api::page::{html, instead, private};
 use crate::api::params::{self, ParamError};
 use crate::api::v1::{Failure, caller, text};
 use crate::api::{Api, error, peer};
@@ -120,12 +120,9 @@ async fn claim(State(api): State<Api>, request: Request) -> Response {
         (Err(failure), false) => failure.into_response(),
         (Err(failure), true) => {
             let message = failure.message().to_owned();
-            let mut response = failure.into_response();
-            let page = html(response.status(), &page::form(Some(&message)));
-            let (head, body) = page.into_parts();
-            response.headers_mut().extend(head.headers);
-            *response.body_mut() = body;
-            response
+            let answer = failure.into_response();
+            let page = html(answer.status(), &page::form(Some(&message)));
+            instead(answer, page)
         }
     })
 }
