@@ -7,7 +7,7 @@ use anyhow::ensure;
 use kurir::{lan, preset};
 
 /// How long a driver may take to bring the hardware address that the box is named by.
-const HARDWARE: Duration = Duration::from_secs(10);
+const HARDWARE: Duration = Duration::from_secs(30);
 
 /// Reads the person's file and the image's own, and writes what follows from them below `into`. What is wrong in either
 /// goes to standard error and into a file for the panel; it is no error.

@@ -1,9 +1,13 @@
 //! What the box is called: the name from the settings, or `kurir-` and four digits of its hardware address, so that two
 //! boxes in one office have two names and each keeps its own.
 
-use std::io::Write;
+use std::fs::OpenOptions;
+use std::io::{Read, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::time::{Duration, Instant};
+
+use rustix::fs::OFlags;
 
 use crate::ids;
 
@@ -22,8 +26,8 @@ pub fn is_label(name: &str) -> bool {
         && !name.ends_with('-')
 }
 
-/// The box's host name: the one that was set, or `kurir-XXXX`. Without a hardware address, XXXX is random and kept in
-/// the data folder.
+/// The box's host name: the one that was set, or `kurir-XXXX`. XXXX is kept in the data folder: a driver that is late once must not
+/// give the box another name, and with it another certificate. Where there never was a hardware address, it is random.
 pub fn host_name(set: Option<&str>, data_dir: &Path) -> String {
     name_from(set, Path::new(INTERFACES), Path::new(DEVICE_TREE), data_dir)
 }
@@ -45,8 +49,13 @@ fn name_from(set: Option<&str>, interfaces: &Path, device_tree: &Path, data_dir:
     if let Some(name) = set {
         return name.to_ascii_lowercase();
     }
-    let suffix =
-        hardware_suffix(interfaces, device_tree).unwrap_or_else(|| kept_suffix(&data_dir.join("box-id")));
+    let file = data_dir.join("box-id");
+    let kept = kept_suffix(&file);
+    let known = hardware_suffix(interfaces, device_tree);
+    let suffix = known.or_else(|| kept.clone()).unwrap_or_else(|| hex::encode(ids::random::<2>()));
+    if kept.as_ref() != Some(&suffix) {
+        keep(&file, &suffix);
+    }
     format!("kurir-{suffix}")
 }
 
@@ -95,25 +104,31 @@ fn suffix_of(address: &str) -> Option<String> {
     Some(hex::encode(&bytes[4..]))
 }
 
-fn kept_suffix(path: &Path) -> String {
-    let plain = |s: &str| s.len() == 4 && s.bytes().all(|b| b.is_ascii_hexdigit());
-    if let Ok(kept) = std::fs::read_to_string(path)
-        && plain(kept.trim())
-    {
-        return kept.trim().to_owned();
-    }
-    let suffix = hex::encode(ids::random::<2>());
-    let written = std::fs::File::create(path).and_then(|mut file| {
+/// Root reads it, too, in a folder of the gateway's: a link or a pipe holds no name.
+fn kept_suffix(path: &Path) -> Option<String> {
+    let flags = i32::try_from((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits()).ok()?;
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path).ok()?;
+    let mut kept = String::new();
+    file.take(16).read_to_string(&mut kept).ok()?;
+    let kept = kept.trim();
+    (kept.len() == 4 && kept.bytes().all(|b| b.is_ascii_hexdigit())).then(|| kept.to_owned())
+}
+
+/// In the place of whatever is there.
+fn keep(path: &Path, suffix: &str) {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let readable = std::fs::Permissions::from_mode(0o644);
+    let written = tempfile::Builder::new().permissions(readable).tempfile_in(folder).and_then(|mut file| {
         file.write_all(suffix.as_bytes())?;
-        file.sync_all()
+        file.as_file().sync_all()?;
+        file.persist(path).map_err(|e| e.error)
     });
     if let Err(e) = written {
         log::warn!(
-            "the box's name kurir-{suffix} cannot be kept in {}: {e}; it will have another next time",
+            "the box's name kurir-{suffix} cannot be kept in {}: {e}; it may have another next time",
             path.display()
         );
     }
-    suffix
 }
 
 #[cfg(test)]
@@ -152,11 +167,27 @@ mod tests {
         std::fs::write(&address, [0xdc, 0xa6, 0x32, 1, 0xc3, 0xd4]).unwrap();
         assert_eq!(name_from(None, sys.path(), sys.path(), data.path()), "kurir-c3d4");
         assert_eq!(name_from(Some("Kantor-1"), sys.path(), sys.path(), data.path()), "kantor-1");
-        assert_eq!(
-            std::fs::read_dir(data.path()).unwrap().count(),
-            0,
-            "nothing is kept that the hardware knows"
-        );
+    }
+
+    /// Its certificate is made for the name, and people have compared its fingerprint.
+    #[test]
+    fn a_driver_that_is_late_once_does_not_rename_the_box() {
+        let (sys, later) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let data = tempfile::tempdir().unwrap();
+        interface(sys.path(), "eth0", "dc:a6:32:01:a1:b2", true);
+        for interfaces in [&sys, &later, &sys] {
+            assert_eq!(name_from(None, interfaces.path(), later.path(), data.path()), "kurir-a1b2");
+        }
+        // The folder is the gateway's; root may be the one who writes.
+        let secret = later.path().join("secret");
+        std::fs::write(&secret, "secret").unwrap();
+        std::fs::remove_file(data.path().join("box-id")).unwrap();
+        std::os::unix::fs::symlink(&secret, data.path().join("box-id")).unwrap();
+        assert_eq!(name_from(None, sys.path(), later.path(), data.path()), "kurir-a1b2");
+        assert_eq!(std::fs::read_to_string(&secret).unwrap(), "secret");
+        // The card in another box.
+        interface(later.path(), "eth0", "dc:a6:32:01:c3:d4", true);
+        assert_eq!(name_from(None, later.path(), sys.path(), data.path()), "kurir-c3d4");
     }
 
     #[test]
