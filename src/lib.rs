@@ -9,6 +9,7 @@ pub mod board_command;
 pub mod clock;
 pub mod config;
 pub mod console;
+mod files;
 pub mod gateway;
 mod ids;
 pub mod inbox;

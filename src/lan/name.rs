@@ -1,20 +1,19 @@
 //! What the box is called: the name from the settings, or `kurir-` and four digits of its hardware address, so that two
 //! boxes in one office have two names and each keeps its own.
 
-use std::fs::OpenOptions;
-use std::io::{Read, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::io::Read;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use rustix::fs::OFlags;
-
+use crate::files::{open_plain, replace};
 use crate::ids;
 
 /// Where the kernel shows network interfaces.
 const INTERFACES: &str = "/sys/class/net";
 /// Where the firmware of a Raspberry Pi describes the board.
 const DEVICE_TREE: &str = "/proc/device-tree";
+/// In the data folder's file: no hardware address was known when the box got its name.
+const RANDOM: &str = "random";
 /// How often to look whether an interface is there.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
@@ -27,7 +26,7 @@ pub fn is_label(name: &str) -> bool {
 }
 
 /// The box's host name: the one that was set, or `kurir-XXXX`. XXXX is kept in the data folder: a driver that is late once must not
-/// give the box another name, and with it another certificate. Where there never was a hardware address, it is random.
+/// give the box another name, and with it another certificate. Where there was no hardware address at first, it is random.
 pub fn host_name(set: Option<&str>, data_dir: &Path) -> String {
     name_from(set, Path::new(INTERFACES), Path::new(DEVICE_TREE), data_dir)
 }
@@ -51,12 +50,25 @@ fn name_from(set: Option<&str>, interfaces: &Path, device_tree: &Path, data_dir:
     }
     let file = data_dir.join("box-id");
     let kept = kept_suffix(&file);
-    let known = hardware_suffix(interfaces, device_tree);
-    let suffix = known.or_else(|| kept.clone()).unwrap_or_else(|| hex::encode(ids::random::<2>()));
+    let suffix = match (hardware_suffix(interfaces, device_tree), kept.clone()) {
+        // Another box's, or the first.
+        (Some(known), Some(Suffix { random: false, .. }) | None) => Suffix { digits: known, random: false },
+        (_, Some(kept)) => kept,
+        (None, None) => Suffix { digits: hex::encode(ids::random::<2>()), random: true },
+    };
     if kept.as_ref() != Some(&suffix) {
         keep(&file, &suffix);
     }
-    format!("kurir-{suffix}")
+    format!("kurir-{}", suffix.digits)
+}
+
+/// What follows `kurir-`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Suffix {
+    /// Four hexadecimal ones.
+    digits: String,
+    /// Not of a hardware address. Applications have been told the name, so it stays when an address turns up later.
+    random: bool,
 }
 
 fn hardware_suffix(interfaces: &Path, device_tree: &Path) -> Option<String> {
@@ -104,28 +116,21 @@ fn suffix_of(address: &str) -> Option<String> {
     Some(hex::encode(&bytes[4..]))
 }
 
-/// Root reads it, too, in a folder of the gateway's: a link or a pipe holds no name.
-fn kept_suffix(path: &Path) -> Option<String> {
-    let flags = i32::try_from((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits()).ok()?;
-    let file = OpenOptions::new().read(true).custom_flags(flags).open(path).ok()?;
+/// `a1b2`, or `a1b2 random`. Root reads it, too, in a folder of the gateway's.
+fn kept_suffix(path: &Path) -> Option<Suffix> {
     let mut kept = String::new();
-    file.take(16).read_to_string(&mut kept).ok()?;
-    let kept = kept.trim();
-    (kept.len() == 4 && kept.bytes().all(|b| b.is_ascii_hexdigit())).then(|| kept.to_owned())
+    open_plain(path).ok()??.take(16).read_to_string(&mut kept).ok()?;
+    let mut words = kept.split_whitespace();
+    let digits =
+        words.next().filter(|word| word.len() == 4 && word.bytes().all(|b| b.is_ascii_hexdigit()))?;
+    Some(Suffix { digits: digits.to_owned(), random: words.next() == Some(RANDOM) })
 }
 
-/// In the place of whatever is there.
-fn keep(path: &Path, suffix: &str) {
-    let folder = path.parent().unwrap_or(Path::new("."));
-    let readable = std::fs::Permissions::from_mode(0o644);
-    let written = tempfile::Builder::new().permissions(readable).tempfile_in(folder).and_then(|mut file| {
-        file.write_all(suffix.as_bytes())?;
-        file.as_file().sync_all()?;
-        file.persist(path).map_err(|e| e.error)
-    });
-    if let Err(e) = written {
+fn keep(path: &Path, Suffix { digits, random }: &Suffix) {
+    let text = if *random { format!("{digits} {RANDOM}") } else { digits.clone() };
+    if let Err(e) = replace(path, text.as_bytes()) {
         log::warn!(
-            "the box's name kurir-{suffix} cannot be kept in {}: {e}; it may have another next time",
+            "the box's name kurir-{digits} cannot be kept in {}: {e}; it may have another next time",
             path.display()
         );
     }
@@ -198,6 +203,10 @@ mod tests {
         let first = name_from(None, sys.path(), sys.path(), data.path());
         assert!(first.len() == 10 && first.starts_with("kurir-") && is_label(&first), "{first}");
         assert_eq!(name_from(None, sys.path(), sys.path(), data.path()), first);
+        // A driver that is late the very first time.
+        let later = tempfile::tempdir().unwrap();
+        interface(later.path(), "eth0", "dc:a6:32:01:a1:b2", true);
+        assert_eq!(name_from(None, later.path(), sys.path(), data.path()), first, "people know it by now");
         std::fs::write(data.path().join("box-id"), "../x").unwrap();
         assert!(
             is_label(&name_from(None, sys.path(), sys.path(), data.path())),

@@ -7,15 +7,13 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::fs::{File, OpenOptions, Permissions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt};
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::OFlags;
-use rustix::io::Errno;
-
 use super::{Boot, Disk, Memory, Slot};
+use crate::files::{open_plain, replace};
 
 /// The partition that is named in `autoboot.txt`.
 const BOOT: &str = "boot";
@@ -356,20 +354,6 @@ impl Boot for Firmware {
     }
 }
 
-/// Opens a file for reading where somebody else may have put anything. `None`: there is none, or something else, such as a link.
-///
-/// # Errors
-/// It cannot be opened.
-pub(super) fn open_plain(path: &Path) -> io::Result<Option<File>> {
-    let flags = i32::try_from((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits()).map_err(io::Error::other)?;
-    match OpenOptions::new().read(true).custom_flags(flags).open(path) {
-        Ok(file) => Ok(Some(file).filter(|file| file.metadata().is_ok_and(|there| there.is_file()))),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(e) if e.raw_os_error() == Some(Errno::LOOP.raw_os_error()) => Ok(None),
-        Err(e) => Err(e),
-    }
-}
-
 /// A file that is replaced as a whole.
 pub struct RecordFile(pub PathBuf);
 
@@ -389,17 +373,6 @@ impl Memory for RecordFile {
         }
         replace(&self.0, bytes)
     }
-}
-
-fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let folder = path.parent().unwrap_or(Path::new("/"));
-    let mut file = tempfile::NamedTempFile::new_in(folder)?;
-    file.write_all(bytes)?;
-    // `kurir update` runs as root; the service and the screen read what became of it. FAT has no modes.
-    let _ = file.as_file().set_permissions(Permissions::from_mode(0o644));
-    file.as_file().sync_all()?;
-    file.persist(path).map_err(|e| e.error)?;
-    File::open(folder)?.sync_all()
 }
 
 #[cfg(test)]

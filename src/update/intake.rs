@@ -13,9 +13,10 @@ use bytes::{Buf, Bytes};
 use futures_util::{Stream, StreamExt};
 use tokio::sync::{Semaphore, mpsc};
 
-use super::board::{RecordFile, open_plain};
+use super::board::RecordFile;
 use super::install::{SYNC_EVERY, fits};
 use super::{Bundle, Manifest, PublicKey, Record, Rules, Stage, UpdateError, Version, record};
+use crate::files::open_plain;
 use crate::ids;
 
 /// The file's name in the data folder once it is complete. A path unit of the image waits for it.
