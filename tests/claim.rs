@@ -259,6 +259,23 @@ async fn a_browser_gets_pages_instead_of_json() {
     assert_eq!(new.call(&key, "GET", "/api/sessions", json!({})).await.status, 200);
 }
 
+/// `curl -d '{…}'` calls it a form.
+#[tokio::test(flavor = "multi_thread")]
+async fn json_that_is_called_a_form_is_taken_as_json() {
+    let new = NewBox::open().await;
+    let post = async |path: &str, body: Value| {
+        let headers = [("content-type", "application/x-www-form-urlencoded")];
+        request(new.address, "POST", path, &headers, body.to_string()).await.unwrap()
+    };
+    let wrong = post("/api/v1/claim", json!({"code": "AAAA-AAAA", "password": PASSWORD})).await;
+    assert_eq!((wrong.status, wrong.json()["success"].as_bool()), (403, Some(false)), "{}", wrong.json());
+    let claimed = post("/api/v1/claim", json!({"code": new.code(), "password": PASSWORD})).await;
+    assert_eq!(claimed.status, 200, "{}", claimed.json());
+    assert!(claimed.json()["key"].is_string());
+    let logged_in = post("/api/v1/login", json!({"password": PASSWORD})).await;
+    assert_eq!(logged_in.status, 200, "{}", logged_in.json());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn only_an_administrator_changes_the_password_and_guessing_it_is_slowed_down() {
     let office = Office::open().await;

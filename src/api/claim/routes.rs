@@ -70,14 +70,29 @@ impl From<ClaimError> for Failure {
 
 /// The fields of a body: JSON, or what a browser's form sends. Never the query string, which ends up in histories.
 async fn fields(request: Request) -> Result<Map<String, Value>, Failure> {
-    let is_form = is_form(&request);
-    let body = params::read_body(request, MAX_BODY).await?;
+    read(request).await.1
+}
+
+/// Whether the body is a browser's form, and its fields.
+async fn read(request: Request) -> (bool, Result<Map<String, Value>, Failure>) {
+    let named_form = is_form(&request);
+    match params::read_body(request, MAX_BODY).await {
+        Ok(body) => {
+            // `curl -d` calls whatever it sends a form.
+            let json = body.iter().find(|b| !b.is_ascii_whitespace()) == Some(&b'{');
+            (named_form && !json, parse(&body, named_form && !json))
+        }
+        Err(e) => (named_form, Err(e.into())),
+    }
+}
+
+fn parse(body: &[u8], is_form: bool) -> Result<Map<String, Value>, Failure> {
     if is_form {
-        let pairs: Vec<(String, String)> = serde_urlencoded::from_bytes(&body)
+        let pairs: Vec<(String, String)> = serde_urlencoded::from_bytes(body)
             .map_err(|_| Failure::bad("The form is not valid percent-encoded text"))?;
         return Ok(pairs.into_iter().map(|(key, value)| (key, value.into())).collect());
     }
-    match params::parse_json(&body)? {
+    match params::parse_json(body)? {
         Value::Object(object) => Ok(object),
         _ => Err(Failure::bad("The request body must be a JSON object")),
     }
@@ -108,9 +123,10 @@ fn required<'a>(fields: &'a Map<String, Value>, field: &'static str) -> Result<&
     (status = 503, description = "Too many people log in at this moment"),
 ))]
 async fn claim(State(api): State<Api>, request: Request) -> Response {
-    let (from, browser) = (peer(&request), is_form(&request));
+    let from = peer(&request);
+    let (browser, fields) = read(request).await;
     let claimed = async {
-        let fields = fields(request).await?;
+        let fields = fields?;
         let key = api.claim.claim(required(&fields, "code")?, required(&fields, "password")?, from);
         Ok::<String, Failure>(key.await?)
     };
