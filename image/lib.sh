@@ -57,6 +57,12 @@ strip_for() {
   "${prefix}strip" "$@"
 }
 
+# The test server's program: KURIR_SIM where that is set.
+test_server() {
+  if [ -z "${KURIR_SIM-}" ]; then (cd "$project" && cargo build --quiet --package whatsapp-sim --bin whatsapp-sim >&2); fi
+  echo "${KURIR_SIM:-${CARGO_TARGET_DIR:-$project/target}/debug/whatsapp-sim}"
+}
+
 as_root() {
   if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
 }

@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
-"""image/pair-and-send.py GATEWAY SIM [RUNNER...]: a gateway built with `sim` pairs with the test server and sends a text.
+"""image/pair-and-send.py GATEWAY SIM [RUNNER...]: a released gateway pairs with the test server and sends a text.
 
-GATEWAY is run by RUNNER (an emulator) where one is given, SIM natively. It looks at what the customer's phone decrypted.
+GATEWAY is run by RUNNER (an emulator) where one is given, SIM natively. The gateway is a copy with the test server's two keys in
+WhatsApp's place; in a network of its own it looks for WhatsApp by name, over TLS, and finds the test server. What counts is what
+the customer's phone decrypted.
 """
 
 import json
@@ -12,6 +14,9 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
+
+sys.dont_write_bytecode = True
+from boottest.alone import alone, name_here  # noqa: E402: before, it would leave files
 
 OFFICE, CUSTOMER = "6281100000001", "6281200000002"
 KEY = "preset-key-of-the-check"
@@ -45,11 +50,16 @@ def until(what, probe):
 
 
 def main():
+    alone()
+    name_here()
     gateway, sim, runner = sys.argv[1], sys.argv[2], sys.argv[3:]
     processes = []
     with tempfile.TemporaryDirectory() as folder:
         try:
-            server = subprocess.Popen([sim], stdout=subprocess.PIPE, text=True)
+            keys, copy = f"{folder}/keys", f"{folder}/kurir"
+            subprocess.run([sim, "rekey", keys, gateway, copy], check=True)
+            server = subprocess.Popen([sim, "--as-whatsapp", keys, "--listen", "127.0.0.1:443"],
+                                      stdout=subprocess.PIPE, text=True)
             processes.append(server)
             where = json.loads(server.stdout.readline())
             for number, name in [(OFFICE, "Kantor"), (CUSTOMER, "Ibu Sari")]:
@@ -59,10 +69,9 @@ def main():
             environment = {k: v for k, v in os.environ.items() if not k.startswith("KURIR_")} | {
                 "KURIR_DATA_DIR": f"{folder}/data",
                 "KURIR_LISTEN": "127.0.0.1:0",
-                "KURIR_WHATSAPP_URL": where["ws"],
                 "KURIR_ADMIN_KEY": KEY,
             }
-            process = subprocess.Popen([*runner, gateway, "serve"], stdout=subprocess.PIPE, text=True, env=environment)
+            process = subprocess.Popen([*runner, copy, "serve"], stdout=subprocess.PIPE, text=True, env=environment)
             processes.append(process)
             line = next((line for line in process.stdout if "http://" in line), None)
             assert line, f"the gateway ended before it listened: {process.wait()}"

@@ -88,13 +88,14 @@ def trusting(der):
 class Phones:
     """The test server as a program, and its phones."""
 
-    def __init__(self, program):
-        self._program = subprocess.Popen([program, "--reached-at", HOST], stdout=subprocess.PIPE, text=True)
+    def __init__(self, program, keys):
+        """In WhatsApp's place for a card of `image/build --sim`, which has left the `keys`."""
+        self._program = subprocess.Popen([program, "--as-whatsapp", keys, "--listen", "127.0.0.1:443"],
+                                         stdout=subprocess.PIPE, text=True)
         line = self._program.stdout.readline()
         if not line:
             raise BootFailed(f"{program} ended with {self._program.wait()}")
         where = json.loads(line)
-        self.ws = where["ws"]
         self._control = int(where["control"].rsplit(":", 1)[1])
 
     def _call(self, method, path, body=None, timeout=60):

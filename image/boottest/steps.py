@@ -30,10 +30,9 @@ def need(right, what):
         raise BootFailed(what)
 
 
-def preset(phones, wrong):
-    """The `kurir.toml` of the card's first partition that points the box at the test server."""
+def preset(wrong):
+    """The `kurir.toml` of the card's first partition: no pauses, and the test's web server may be called."""
     lines = [
-        f'whatsapp_url = "{phones.ws}"',
         'allow_private_fetch = "10.0.2.0/24"',
         "send_delay_ms = 0",
         "key_rate_per_minute = 0",

@@ -15,6 +15,7 @@ pub mod faults;
 #[cfg(test)]
 mod fuzz_tests;
 mod groups;
+pub mod identity;
 pub mod inbox;
 mod iq;
 mod keys;

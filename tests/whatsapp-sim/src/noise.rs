@@ -40,10 +40,14 @@ pub(crate) struct ServerKeys {
 }
 
 impl ServerKeys {
-    /// New keys and a certificate chain root → intermediate → leaf, each step signed with XEdDSA as WhatsApp's are.
+    /// New keys under a new root.
     pub(crate) fn generate() -> Self {
+        Self::under(&KeyPair::generate(&mut random()))
+    }
+
+    /// New keys and a certificate chain root → intermediate → leaf, each step signed with XEdDSA as WhatsApp's are.
+    pub(crate) fn under(root: &KeyPair) -> Self {
         let mut rng = random();
-        let root = KeyPair::generate(&mut rng);
         let intermediate = KeyPair::generate(&mut rng);
         let static_pair = KeyPair::generate(&mut rng);
         let mut sign = |details: noise_certificate::Details, issuer: &KeyPair| {
@@ -69,7 +73,7 @@ impl ServerKeys {
                     not_before: validity.0,
                     not_after: validity.1,
                 },
-                &root,
+                root,
             ),
             leaf: sign(
                 noise_certificate::Details {
@@ -82,7 +86,7 @@ impl ServerKeys {
                 &intermediate,
             ),
         };
-        Self { certificates: chain.encode_to_vec(), root: public(&root), static_pair }
+        Self { certificates: chain.encode_to_vec(), root: public(root), static_pair }
     }
 
     /// The public key that a client must trust to accept this server.

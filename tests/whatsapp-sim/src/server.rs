@@ -13,6 +13,7 @@ use wacore_binary::builder::NodeBuilder;
 
 use crate::conn;
 use crate::faults::{DeviceRef, Fault, Faults, LiveAction};
+use crate::identity::MEDIA_HOST;
 use crate::keys::{Bundle, DeviceAddr};
 use crate::login::stream_error;
 use crate::media::{MediaHost, MediaStore};
@@ -48,8 +49,14 @@ impl Server {
     pub(crate) fn new(config: SimConfig, addr: SocketAddr) -> Result<Self, TlsError> {
         Ok(Self {
             media: Arc::new(MediaStore::new(config.media_bytes)),
-            tls: config.tls.then(|| Tls::generate(config.reached_at.unwrap_or(addr.ip()))).transpose()?,
-            keys: ServerKeys::generate(),
+            tls: match &config.identity {
+                Some(identity) => Some(Tls::in_place_of_whatsapp(identity)?),
+                None => config.tls.then(|| Tls::generate(addr.ip())).transpose()?,
+            },
+            keys: match &config.identity {
+                Some(identity) => ServerKeys::under(&identity.noise_root),
+                None => ServerKeys::generate(),
+            },
             config,
             addr,
             counters: Arc::default(),
@@ -58,9 +65,12 @@ impl Server {
         })
     }
 
-    /// The address that clients are told.
-    pub(crate) fn reached_at(&self) -> SocketAddr {
-        SocketAddr::new(self.config.reached_at.unwrap_or(self.addr.ip()), self.addr.port())
+    /// Where clients are told to find media.
+    pub(crate) fn media_host(&self) -> String {
+        match self.config.identity {
+            Some(_) => MEDIA_HOST.to_owned(),
+            None => self.addr.to_string(),
+        }
     }
 
     /// What is served on the port besides the WebSocket.
@@ -69,7 +79,7 @@ impl Server {
             store: Arc::clone(&self.media),
             faults: Arc::clone(&self.faults),
             counters: Arc::clone(&self.counters),
-            url: format!("{}://{}", if self.tls.is_some() { "https" } else { "http" }, self.reached_at()),
+            url: format!("{}://{}", if self.tls.is_some() { "https" } else { "http" }, self.media_host()),
         };
         crate::web::router(self.config.client_revision).merge(host.router())
     }

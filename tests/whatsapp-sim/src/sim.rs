@@ -1,7 +1,7 @@
 //! The handle that tests and programs hold.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +15,7 @@ use crate::appstate::AppState;
 use crate::error::SimError;
 use crate::faults::Fault;
 use crate::groups::GroupChange;
+use crate::identity::Identity;
 use crate::inbox::InboxItem;
 use crate::keys::DeviceAddr;
 use crate::media::{self, OutgoingMedia};
@@ -31,8 +32,6 @@ use crate::world::{Account, lid_of};
 pub struct SimConfig {
     /// Where to listen; port 0 lets the system choose.
     pub listen: SocketAddr,
-    /// The address by which clients reach it, where that is another: a guest sees its host's loopback at one of its own.
-    pub reached_at: Option<IpAddr>,
     /// QR references a client is given at a time. WhatsApp gives 6.
     pub qr_refs: usize,
     /// The version that `/sw.js` names: the last number of `2.3000.N`.
@@ -41,17 +40,19 @@ pub struct SimConfig {
     pub media_bytes: usize,
     /// Whether the port also takes TLS, under an authority of its own: see [`Sim::tls_authority`].
     pub tls: bool,
+    /// In WhatsApp's place: TLS under its names, and these keys. A client reaches it if the names lead here and the port is 443.
+    pub identity: Option<Arc<Identity>>,
 }
 
 impl Default for SimConfig {
     fn default() -> Self {
         Self {
             listen: ([127, 0, 0, 1], 0).into(),
-            reached_at: None,
             qr_refs: 6,
             client_revision: 1_026_000_000,
             media_bytes: 512 << 20,
             tls: false,
+            identity: None,
         }
     }
 }
@@ -129,12 +130,12 @@ impl Sim {
 
     /// Where clients connect.
     pub fn ws_url(&self) -> String {
-        format!("ws://{}/ws/chat", self.inner.server.reached_at())
+        format!("ws://{}/ws/chat", self.inner.server.addr)
     }
 
     /// Where media and `/sw.js` (the client version) are.
     pub fn http_url(&self) -> String {
-        format!("http://{}", self.inner.server.reached_at())
+        format!("http://{}", self.inner.server.addr)
     }
 
     /// The public key that signs the server's Noise certificates.

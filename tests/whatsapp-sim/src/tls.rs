@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, SanType,
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, DnValue, ExtendedKeyUsagePurpose, IsCa,
+    Issuer, KeyPair, KeyUsagePurpose, SanType,
 };
 use tokio::io::copy_bidirectional;
 use tokio::net::TcpStream;
@@ -18,6 +18,8 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::PrivateKeyDer;
+
+use crate::identity::{AUTHORITY, CHAT_HOST, Identity, MEDIA_HOST};
 
 /// The first byte of a TLS connection: a record of the handshake (RFC 8446, section 5.1). No HTTP method begins with it.
 pub const FIRST_BYTE: u8 = 0x16;
@@ -36,7 +38,7 @@ pub enum TlsError {
     Config(#[from] tokio_rustls::rustls::Error),
 }
 
-/// A certificate authority made for one run, and a certificate of it for `localhost` and the loopback addresses.
+/// A certificate by an authority of its own, for `localhost` and the loopback addresses or for WhatsApp's names.
 #[derive(Clone)]
 pub struct Tls {
     acceptor: TlsAcceptor,
@@ -52,22 +54,44 @@ impl std::fmt::Debug for Tls {
 impl Tls {
     /// Makes the authority and the certificate. The certificate also names `listen`'s address.
     pub fn generate(listen: IpAddr) -> Result<Self, TlsError> {
-        let mut authority = CertificateParams::default();
-        authority.distinguished_name.push(DnType::CommonName, "whatsapp-sim test authority");
-        authority.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-        authority.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        let authority_key = KeyPair::generate()?;
-        let authority_certificate = authority.self_signed(&authority_key)?;
-
+        let mut authority = DistinguishedName::new();
+        authority.push(DnType::CommonName, "whatsapp-sim test authority");
         let mut leaf = CertificateParams::new(["localhost".to_owned()])?;
-        leaf.distinguished_name.push(DnType::CommonName, "whatsapp-sim");
         let addresses = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into(), listen];
         leaf.subject_alt_names.extend(addresses.map(SanType::IpAddress));
+        Self::signed(authority, &KeyPair::generate()?, leaf)
+    }
+
+    /// A certificate for WhatsApp's names, by the authority in whose place `identity` is.
+    pub(crate) fn in_place_of_whatsapp(identity: &Identity) -> Result<Self, TlsError> {
+        let mut authority = DistinguishedName::new();
+        // As in the certificate of that authority: clients compare the bytes.
+        for (kind, value) in AUTHORITY {
+            let kind = match kind {
+                "C" => DnType::CountryName,
+                "O" => DnType::OrganizationName,
+                "OU" => DnType::OrganizationalUnitName,
+                _ => DnType::CommonName,
+            };
+            authority.push(kind, DnValue::PrintableString(value.try_into()?));
+        }
+        let leaf = CertificateParams::new([CHAT_HOST.to_owned(), MEDIA_HOST.to_owned()])?;
+        Self::signed(authority, &identity.authority, leaf)
+    }
+
+    fn signed(name: DistinguishedName, key: &KeyPair, mut leaf: CertificateParams) -> Result<Self, TlsError> {
+        let mut authority = CertificateParams::default();
+        authority.distinguished_name = name;
+        authority.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+        authority.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        let authority_certificate = authority.self_signed(key)?;
+
+        leaf.distinguished_name.push(DnType::CommonName, "whatsapp-sim");
         leaf.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         leaf.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         leaf.use_authority_key_identifier_extension = true;
         let leaf_key = KeyPair::generate()?;
-        let leaf_certificate = leaf.signed_by(&leaf_key, &Issuer::new(authority, authority_key))?;
+        let leaf_certificate = leaf.signed_by(&leaf_key, &Issuer::new(authority, key))?;
 
         let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()?
@@ -101,6 +125,7 @@ impl Tls {
 
 #[cfg(test)]
 mod tests {
+    use rcgen::PublicKeyData;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
     use tokio_rustls::TlsConnector;
@@ -113,6 +138,10 @@ mod tests {
     fn connector(authority: &str) -> TlsConnector {
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from_pem_slice(authority.as_bytes()).unwrap()).unwrap();
+        with_roots(roots)
+    }
+
+    fn with_roots(roots: RootCertStore) -> TlsConnector {
         let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()
             .unwrap()
@@ -129,7 +158,10 @@ mod tests {
         tokio::spawn(async move {
             while let Ok((mut stream, _)) = plain.accept().await {
                 let mut text = [0; 5];
-                stream.read_exact(&mut text).await.unwrap();
+                // A client may want no more than the handshake.
+                if stream.read_exact(&mut text).await.is_err() {
+                    continue;
+                }
                 stream.write_all(&text.to_ascii_uppercase()).await.unwrap();
             }
         });
@@ -140,6 +172,40 @@ mod tests {
             }
         });
         front_addr
+    }
+
+    /// Trusts the authorities that a released program does, one of them with our key.
+    fn rekeyed(identity: &Identity) -> TlsConnector {
+        let mut roots = RootCertStore::empty();
+        for anchor in webpki_roots::TLS_SERVER_ROOTS {
+            let mut anchor = anchor.to_owned();
+            let (_, name) = AUTHORITY[3];
+            if anchor.subject.as_ref().ends_with(name.as_bytes()) {
+                let point = identity.authority.der_bytes();
+                let mut key = anchor.subject_public_key_info.as_ref().to_vec();
+                let from = key.len() - point.len();
+                key[from..].copy_from_slice(point);
+                anchor.subject_public_key_info = key.into();
+            }
+            roots.roots.push(anchor);
+        }
+        with_roots(roots)
+    }
+
+    #[tokio::test]
+    async fn a_client_with_its_key_takes_it_for_whatsapp() {
+        let identity = Identity::generate().unwrap();
+        let connector = rekeyed(&identity);
+        let addr = start(Tls::in_place_of_whatsapp(&identity).unwrap()).await;
+        for (name, trusted) in [(CHAT_HOST, true), (MEDIA_HOST, true), ("graph.facebook.com", false)] {
+            let stream = TcpStream::connect(addr).await.unwrap();
+            let name = ServerName::try_from(name).unwrap();
+            assert_eq!(connector.connect(name.clone(), stream).await.is_ok(), trusted, "{name:?}");
+        }
+        // As it is released, a client takes it for nobody.
+        let other = rekeyed(&Identity::generate().unwrap());
+        let stream = TcpStream::connect(addr).await.unwrap();
+        assert!(other.connect(ServerName::try_from(CHAT_HOST).unwrap(), stream).await.is_err());
     }
 
     #[tokio::test]

@@ -25,6 +25,7 @@ use whatsapp_rust::media::{
 use whatsapp_rust::types::events::Event;
 use whatsapp_rust::types::presence::ReceiptType;
 use whatsapp_rust::{Jid, UploadOptions};
+use whatsapp_sim::identity::Identity;
 use whatsapp_sim::{Sim, SimConfig, control};
 
 const ANNA: &str = "4915550001";
@@ -94,7 +95,8 @@ impl World {
 
     async fn client(&self) -> Client {
         let backend = Arc::new(InMemoryBackend::new());
-        let http = Plain { http: UreqHttpClient::new(), asked: Arc::clone(&self.asked) };
+        let server = self.sim.http_url();
+        let http = Plain { http: UreqHttpClient::new(), server, asked: Arc::clone(&self.asked) };
         let mut client =
             Client::start_with(&self.sim, backend, |builder| builder.with_http_client(http)).await;
         let qr = client.qr().await;
@@ -104,18 +106,19 @@ impl World {
     }
 }
 
-/// The client hard-codes `https:` for media hosts, and the server speaks `http:` here.
+/// The client hard-codes `https:` for media hosts, and the server speaks `http:` here, whatever its name.
 struct Plain {
     http: UreqHttpClient,
+    server: String,
     asked: Arc<Mutex<Vec<String>>>,
 }
 
 impl Plain {
     fn plain(&self, mut request: HttpRequest) -> HttpRequest {
-        if let Some(rest) = request.url.strip_prefix("https://127.0.0.1") {
-            request.url = format!("http://127.0.0.1{rest}");
-        }
         self.asked.lock().unwrap().push(request.url.clone());
+        if let Some((_, path)) = request.url.strip_prefix("https://").and_then(|rest| rest.split_once('/')) {
+            request.url = format!("{}/{path}", self.server);
+        }
         request
     }
 }
@@ -298,12 +301,9 @@ async fn media_goes_both_ways() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn clients_are_told_the_address_by_which_they_reach_the_media() {
-    let config = SimConfig {
-        listen: ([0, 0, 0, 0], 0).into(),
-        reached_at: Some([127, 0, 0, 1].into()),
-        ..SimConfig::default()
-    };
+async fn in_whatsapps_place_it_tells_clients_whatsapps_media_host() {
+    let identity = Some(Arc::new(Identity::generate().unwrap()));
+    let config = SimConfig { identity, ..SimConfig::default() };
     let world = World::of(Sim::start(config).await.unwrap()).await;
     let client = world.client().await;
     client
@@ -313,9 +313,8 @@ async fn clients_are_told_the_address_by_which_they_reach_the_media() {
         .await
         .expect("uploads");
     let asked = world.asked.lock().unwrap().clone();
-    let host = world.sim.http_url();
-    assert!(host.starts_with("http://127.0.0.1:"), "{host}");
-    assert!(!asked.is_empty() && asked.iter().all(|url| url.starts_with(&host)), "{asked:?} and {host}");
+    let theirs = |url: &String| url.starts_with("https://mmg.whatsapp.net/");
+    assert!(!asked.is_empty() && asked.iter().all(theirs), "{asked:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

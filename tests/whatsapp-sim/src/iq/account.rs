@@ -72,7 +72,7 @@ pub(super) fn media_conn(server: &Server, addr: &DeviceAddr, iq: &Node) -> Node 
         upload: true,
         download: true,
         download_categories: categories.to_vec(),
-        ..MediaConnHostExtended::simple(server.reached_at().to_string(), HostType::Primary)
+        ..MediaConnHostExtended::simple(server.media_host(), HostType::Primary)
     };
     let auth = server.media.issue_auth(&addr.to_string());
     iq_result(iq, [MediaConnResponseExtended::mock(auth, AUTH_TTL.as_secs(), vec![host]).into_node()])
