@@ -1,10 +1,16 @@
 # shellcheck shell=bash
 # What the scripts of this folder share: names of the targets, and tools installed by package name where they are missing.
 
+# What fails inside $(…) fails.
+shopt -s inherit_errexit
+
 project=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 # Cross builds have their own folder, so that they and `cargo build` do not throw out each other's work.
 cross_dir=${KURIR_CROSS_DIR:-$project/target/cross}
 tools=${KURIR_TOOLS_DIR:-$project/target/tools}
+
+# Scripts change to the project's folder.
+[ -z "${KURIR_SIM-}" ] || KURIR_SIM=$(realpath "$KURIR_SIM")
 
 say() { echo "-- $*" >&2; }
 die() {
@@ -59,7 +65,9 @@ strip_for() {
 
 # The test server's program: KURIR_SIM where that is set.
 test_server() {
-  if [ -z "${KURIR_SIM-}" ]; then (cd "$project" && cargo build --quiet --package whatsapp-sim --bin whatsapp-sim >&2); fi
+  if [ -z "${KURIR_SIM-}" ]; then
+    cargo build --quiet --manifest-path "$project/Cargo.toml" --package whatsapp-sim --bin whatsapp-sim >&2
+  fi
   echo "${KURIR_SIM:-${CARGO_TARGET_DIR:-$project/target}/debug/whatsapp-sim}"
 }
 
@@ -73,13 +81,28 @@ apt_need() {
   shift
   have "$command" && return
   have apt-get || die "$command is missing, and this is no Debian; install $* (Debian's names)"
+  one_at_a_time apt_install "$command" "$@"
+}
+apt_install() {
+  local command=$1
+  shift
+  have "$command" && return
   say "installing $*"
-  # Scripts that run at the same time wait for each other.
+  # Others than these scripts are waited for, too.
   local install=(apt-get -o DPkg::Lock::Timeout=600 install -qqy --no-install-recommends "$@")
   as_root "${install[@]}" >/dev/null 2>&1 || {
     as_root apt-get update -qq >&2 || true
     as_root "${install[@]}" >/dev/null
   }
+}
+
+# one_at_a_time COMMAND...: scripts that run at the same time take turns in what they do to this machine.
+one_at_a_time() {
+  mkdir -p "$tools"
+  (
+    flock 8
+    "$@"
+  ) 8>"$tools/machine.lock"
 }
 
 # A Python program from PyPI in a folder of its own: pip_need COMMAND REQUIREMENT...
@@ -126,10 +149,13 @@ foreign_programs() {
   [ -n "$emulator" ] || return 0
   apt_need "$emulator" qemu-user-static
   apt_need update-binfmts binfmt-support
-  [ -e /proc/sys/fs/binfmt_misc/register ] || mount -t binfmt_misc none /proc/sys/fs/binfmt_misc
   # mmdebstrap asks it whether the programs run.
   apt_need arch-test arch-test
-  [ -e "/proc/sys/fs/binfmt_misc/${emulator%-static}" ] || update-binfmts --enable "${emulator%-static}"
+  one_at_a_time register_emulator "${emulator%-static}"
+}
+register_emulator() {
+  [ -e /proc/sys/fs/binfmt_misc/register ] || mount -t binfmt_misc none /proc/sys/fs/binfmt_misc
+  [ -e "/proc/sys/fs/binfmt_misc/$1" ] || update-binfmts --enable "$1"
 }
 
 # image_root_tar ARCH: the Debian packages of the card as a tar, made once; its path. KURIR_ROOT_TAR is one that is there.

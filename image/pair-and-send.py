@@ -61,7 +61,9 @@ def main():
             server = subprocess.Popen([sim, "--as-whatsapp", keys, "--listen", "127.0.0.1:443"],
                                       stdout=subprocess.PIPE, text=True)
             processes.append(server)
-            where = json.loads(server.stdout.readline())
+            line = server.stdout.readline()
+            assert line, f"the test server ended before it listened: {server.wait()}"
+            where = json.loads(line)
             for number, name in [(OFFICE, "Kantor"), (CUSTOMER, "Ibu Sari")]:
                 ok("POST", f"{where['control']}/phones", {"number": number, "name": name})
 

@@ -26,7 +26,7 @@ pub(crate) fn open_plain(path: &Path) -> io::Result<Option<File>> {
 /// one, and once this has returned, the new one.
 ///
 /// # Errors
-/// It cannot be written; what was there is still there.
+/// It cannot be written, or not be made to last; there is the old one or the new one.
 pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut file = tempfile::NamedTempFile::new_in(folder)?;

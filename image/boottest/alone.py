@@ -22,16 +22,30 @@ def _loopback_up():
         fcntl.ioctl(any_socket, _SIOCSIFFLAGS, struct.pack("16sh14x", name, flags | _IFF_UP))
 
 
+# Whoever is not root becomes it for what it starts in there.
+_UNSHARE = ["unshare", *([] if os.geteuid() == 0 else ["--map-root-user"]), "--net", "--mount"]
+
+
+def why_not():
+    """What keeps this machine from having such a network; None if it can."""
+    if not shutil.which("unshare"):
+        return "unshare is missing; install util-linux (Debian's name)"
+    tried = subprocess.run([*_UNSHARE, "true"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    if tried.returncode:
+        return (f"no network and mount namespace of its own: {tried.stderr.strip()}. Run it as root; in a container with "
+                "CAP_SYS_ADMIN (--privileged)")
+    return None
+
+
 def alone():
     """Starts this program anew in such a network, if it is not in one. Call it before anything is started or opened."""
     if os.environ.pop(_MARK, None) != str(os.getpid()):
-        if not shutil.which("unshare"):
-            raise SystemExit("unshare is missing; install util-linux (Debian's name)")
-        # Whoever is not root becomes it for what it starts here.
-        root = [] if os.geteuid() == 0 else ["--map-root-user"]
+        reason = why_not()
+        if reason:
+            raise SystemExit(f"{os.path.basename(sys.argv[0])}: {reason}")
         os.environ[_MARK] = str(os.getpid())  # unshare and what it starts keep the number
         sys.stdout.flush()
-        os.execvp("unshare", ["unshare", *root, "--net", "--mount", sys.executable, *sys.argv])
+        os.execvp(_UNSHARE[0], [*_UNSHARE, sys.executable, *sys.argv])
     _loopback_up()
 
 

@@ -6,6 +6,8 @@ import sys
 import tempfile
 import unittest
 
+from .alone import why_not
+
 HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 PROGRAM = f"""
 import socket, sys
@@ -26,6 +28,7 @@ except OSError as error:
 
 
 class Alone(unittest.TestCase):
+    @unittest.skipIf(why_not(), why_not())
     def test_it_has_its_own_ports_and_names(self):
         path = os.path.join(self.enterContext(tempfile.TemporaryDirectory()), "program.py")
         with open(path, "w") as file:

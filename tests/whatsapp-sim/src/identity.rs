@@ -104,22 +104,29 @@ impl Identity {
     /// If the file cannot be read or written, or holds something else.
     pub fn kept_in(path: &Path) -> Result<Identity, IdentityError> {
         let file = |source| IdentityError::File { path: path.to_owned(), source };
-        let text = match std::fs::read_to_string(path) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                let mut new = path.as_os_str().to_owned();
-                new.push(format!(".{}", std::process::id()));
-                let made = Identity::generate()?.write(Path::new(&new));
-                // Complete before it has its name; the first keeps the name.
-                let named = made.and_then(|()| match std::fs::hard_link(&new, path) {
-                    Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-                    named => named,
-                });
-                let _ = std::fs::remove_file(&new);
-                named.map_err(file)?;
-                std::fs::read_to_string(path).map_err(file)?
-            }
-            read => read.map_err(file)?,
-        };
+        if !path.exists() {
+            let mut new = path.as_os_str().to_owned();
+            new.push(format!(".{}", std::process::id()));
+            let made = Identity::generate()?.write(Path::new(&new));
+            // Complete before it has its name; the first keeps the name.
+            let named = made.and_then(|()| match std::fs::hard_link(&new, path) {
+                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+                named => named,
+            });
+            let _ = std::fs::remove_file(&new);
+            named.map_err(file)?;
+        }
+        Self::read(path)
+    }
+
+    /// The keys in this file.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be read, or holds something else.
+    pub fn read(path: &Path) -> Result<Identity, IdentityError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| IdentityError::File { path: path.to_owned(), source })?;
         Self::parse(&text).map_err(|why| IdentityError::Content { path: path.to_owned(), why })
     }
 
@@ -176,7 +183,7 @@ fn replace(program: &mut [u8], what: &'static str, old: &[u8], new: &[u8]) -> Re
         .filter_map(|(at, window)| (window == old).then_some(at))
         .collect();
     match found[..] {
-        [at] if old.len() == new.len() => {
+        [at] => {
             program[at..at + old.len()].copy_from_slice(new);
             Ok(())
         }

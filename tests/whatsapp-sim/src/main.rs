@@ -37,8 +37,8 @@ struct Args {
     #[arg(long)]
     tls: bool,
 
-    /// In WhatsApp's place, for a program of `rekey`: TLS under WhatsApp's names, with the keys in FILE, which is made where
-    /// there is none. The names have to lead to --listen, whose port has to be 443.
+    /// In WhatsApp's place, for a program of `rekey`: TLS under WhatsApp's names, with the keys that it has left in FILE. The
+    /// names have to lead to --listen, whose port has to be 443.
     #[arg(long, value_name = "FILE")]
     as_whatsapp: Option<PathBuf>,
 }
@@ -84,19 +84,25 @@ async fn main() -> anyhow::Result<()> {
         return rekey(keys, program, copy);
     }
 
+    let identity = match &args.as_whatsapp {
+        Some(_) if args.listen.port() != 443 => {
+            anyhow::bail!("--as-whatsapp: clients come to port 443; --listen is {}", args.listen)
+        }
+        Some(keys) => Some(Arc::new(
+            Identity::read(keys)
+                .context("--as-whatsapp: `whatsapp-sim rekey` or `image/build --sim` makes the keys")?,
+        )),
+        None => None,
+    };
+
     let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
     let control = TcpListener::bind(args.control)
         .await
         .with_context(|| format!("cannot listen on {} for the control API (--control)", args.control))?;
     let control_url = format!("http://{}", control.local_addr().context("the control API has no address")?);
-    let sim = Sim::start(SimConfig {
-        listen: args.listen,
-        tls: args.tls,
-        identity: args.as_whatsapp.as_deref().map(Identity::kept_in).transpose()?.map(Arc::new),
-        ..SimConfig::default()
-    })
-    .await?;
+    let sim = Sim::start(SimConfig { listen: args.listen, tls: args.tls, identity, ..SimConfig::default() })
+        .await?;
 
     let mut first_line = json!({
         "ws": sim.ws_url(),
