@@ -23,6 +23,7 @@ mod answers;
 pub(super) mod chats;
 mod document;
 pub(super) mod fonnte;
+pub(super) mod groups;
 pub(super) mod machines;
 pub(super) mod mpwa;
 pub(super) mod owner;

@@ -7,9 +7,10 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
 
 use super::{Failure, Id, Ids, enter, enter_with};
-use crate::api::openapi::chats::{
-    Done, GroupCreated, GroupEdit, GroupInvite, GroupJoin, GroupJoined, GroupList, GroupNew, GroupPeople,
-    GroupPeopleEdit, GroupResults, GroupShown, OfGroup, OfSession,
+use crate::api::openapi::chats::{Done, OfSession};
+use crate::api::openapi::groups::{
+    GroupCreated, GroupEdit, GroupInvite, GroupJoin, GroupJoined, GroupList, GroupNew, GroupPeople,
+    GroupPeopleEdit, GroupResults, GroupShown, OfGroup,
 };
 use crate::api::openapi::v1::DIALECT;
 use crate::api::openapi::{Purpose, Routes, routes};
