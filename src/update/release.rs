@@ -1,8 +1,7 @@
 //! What whoever releases an update needs: a pair of keys, and a signed file.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, BufWriter, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use ring::signature::{Ed25519KeyPair, KeyPair};
@@ -48,13 +47,17 @@ fn failed(path: &Path) -> impl FnOnce(io::Error) -> ReleaseError {
 /// # Errors
 /// [`ReleaseError::Io`], [`ReleaseError::Key`].
 pub fn key(secret: &Path) -> Result<String, ReleaseError> {
-    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(secret) {
-        Ok(mut file) => {
-            let text = hex::encode(crate::ids::random::<32>()) + "\n";
-            file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(failed(secret))?;
+    if !secret.try_exists().map_err(failed(secret))? {
+        // Complete before it has its name: a second caller, or one after a power cut, never reads half of it. Made with mode 0600.
+        let folder =
+            secret.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let mut file = tempfile::NamedTempFile::new_in(folder).map_err(failed(secret))?;
+        let text = hex::encode(crate::ids::random::<32>()) + "\n";
+        file.write_all(text.as_bytes()).and_then(|()| file.as_file().sync_all()).map_err(failed(secret))?;
+        match file.persist_noclobber(secret) {
+            Err(e) if e.error.kind() != io::ErrorKind::AlreadyExists => return Err(failed(secret)(e.error)),
+            _ => {}
         }
-        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
-        Err(e) => return Err(failed(secret)(e)),
     }
     Ok(hex::encode(read_key(secret)?.public_key().as_ref()))
 }
@@ -123,6 +126,18 @@ mod tests {
     use super::super::board::KIND;
     use super::super::{Bundle, PublicKey};
     use super::*;
+
+    #[test]
+    fn of_callers_at_once_one_makes_the_key() {
+        let folder = tempfile::tempdir().unwrap();
+        let secret = folder.path().join("secret");
+        let made: std::collections::BTreeSet<String> = std::thread::scope(|scope| {
+            let callers: Vec<_> = (0..16).map(|_| scope.spawn(|| key(&secret).unwrap())).collect();
+            callers.into_iter().map(|caller| caller.join().unwrap()).collect()
+        });
+        assert_eq!(made.len(), 1);
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "nothing else is left");
+    }
 
     #[test]
     fn a_key_is_made_once_and_for_its_owner_only() {

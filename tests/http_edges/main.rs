@@ -105,6 +105,21 @@ impl Server {
         within(socket.connect(self.address)).await.unwrap()
     }
 
+    /// Waits until a new client is served: a place that was taken has come free.
+    async fn has_a_place(&self) {
+        within(async {
+            loop {
+                let mut client = self.connect().await;
+                client.write_all(GET.as_bytes()).await.unwrap();
+                let mut status = [0; 12];
+                if client.read_exact(&mut status).await.is_ok() && &status == b"HTTP/1.1 200" {
+                    break;
+                }
+            }
+        })
+        .await;
+    }
+
     fn stop(&mut self) {
         self.stop.take().unwrap().send(()).unwrap();
     }
