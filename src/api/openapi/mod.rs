@@ -13,7 +13,7 @@
 //! 2. The types of body and answer in this folder's file of the dialect, with `#[derive(ToSchema)]`. Field comments are
 //!    what integrators read; an `example` also puts the field into the code samples of `/docs`.
 //! 3. In `routes()`: `.with(routes!(handler))`; `routes!(show, change)` for two methods of one path.
-//! 4. In `tests/openapi/calls.rs`: at least one call that succeeds; the test fails until there is one.
+//! 4. In `tests/gateway/openapi/calls.rs`: at least one call that succeeds; the test fails until there is one.
 //! 5. `KURIR_WRITE_OPENAPI=1 cargo test --lib openapi`.
 //!
 //! What all operations of a dialect share is not repeated above each handler but filled in from its [`Dialect`]: the
