@@ -107,6 +107,11 @@ def speaks_https(box):
     return fingerprint
 
 
+def can_drive_a_display(box):
+    """The bus's driver, which no device asks for; QEMU's machine has no such bus to look at."""
+    need(box.guest.find(r"i2c_dev: i2c /dev entries driver"), "the kernel has not loaded i2c-dev: there would be no /dev/i2c-1")
+
+
 def is_closed_but_for_its_ports(box):
     """The TCP ports that services have, as many others as the time allows, the usual UDP ones, and its name by multicast DNS.
     Returns what it found, as text."""
