@@ -16,6 +16,7 @@ mod votes;
 mod bad_input;
 mod claim;
 mod clock;
+mod desk;
 mod device_fields;
 mod dialect_1;
 mod dialect_2;

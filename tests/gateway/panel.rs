@@ -485,7 +485,7 @@ async fn idle_share(pid: &str) -> f64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "measures for three minutes: cargo test --test panel idle -- --ignored --nocapture"]
+#[ignore = "measures for three minutes: cargo test --test gateway idle -- --ignored --nocapture"]
 async fn an_idle_gateway_takes_less_than_half_a_percent_of_a_core() {
     let sim = Sim::start(SimConfig::default()).await.unwrap();
     sim.add_phone(OFFICE, "Kantor").await.unwrap();

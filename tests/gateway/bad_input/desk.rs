@@ -3,11 +3,10 @@
 use std::time::Duration;
 
 use hyper::StatusCode;
-use kurir::config::Config;
-use kurir::session::Session;
 use serde_json::{Value, json};
 
-use crate::support::{Answer, CUSTOMER, OFFICE, Office, PATIENCE, request};
+pub(crate) use crate::desk::Desk;
+use crate::support::{Answer, CUSTOMER, OFFICE, PATIENCE, request};
 
 /// The error shapes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,21 +41,7 @@ impl Shape {
     }
 }
 
-pub(crate) struct Desk {
-    pub(crate) office: Office,
-    pub(crate) session: Session,
-}
-
 impl Desk {
-    pub(crate) async fn open() -> Desk {
-        Desk::open_with(|_| {}).await
-    }
-
-    pub(crate) async fn open_with(change: impl FnOnce(&mut Config)) -> Desk {
-        let (office, session) = Office::paired_with(change).await;
-        Desk { office, session }
-    }
-
     /// The path of one of the paired session's endpoints.
     pub(crate) fn path(&self, end: &str) -> String {
         format!("/api/sessions/{}{end}", self.session.id())

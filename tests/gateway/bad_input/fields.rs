@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::desk::{Desk, Shape};
+use super::keys::SESSION_ENDPOINTS;
 use crate::support::{CUSTOMER, NOBODY, OFFICE, Office, request, wait_for};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -298,15 +299,7 @@ async fn unknown_sessions_are_404_however_they_are_spelt() {
         long,
     ];
     for id in &ids {
-        for (method, end) in [
-            ("GET", ""),
-            ("DELETE", ""),
-            ("GET", "/qr"),
-            ("POST", "/pair-code"),
-            ("POST", "/reconnect"),
-            ("POST", "/send"),
-            ("POST", "/send-media"),
-        ] {
+        for (method, end) in SESSION_ENDPOINTS {
             let path = format!("/api/sessions/{id}{end}");
             let body = json!({"to": CUSTOMER, "message": "x", "phone": OFFICE});
             let answer = desk.office.call(method, &path, Some(body)).await;

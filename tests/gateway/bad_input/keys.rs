@@ -12,7 +12,7 @@ use crate::support::{CUSTOMER, OFFICE, request};
 const JSON: (&str, &str) = ("content-type", "application/json");
 
 /// Dialect 4's endpoints of one session.
-const SESSION_ENDPOINTS: &[(&str, &str)] = &[
+pub(super) const SESSION_ENDPOINTS: &[(&str, &str)] = &[
     ("GET", ""),
     ("DELETE", ""),
     ("GET", "/qr"),

@@ -1,29 +1,14 @@
 //! An office with a paired session, and its calls to `/api/v1`.
 
-use kurir::config::Config;
 use kurir::inbox::{Body, Event, Kind};
 use kurir::outbox::Progress;
-use kurir::session::Session;
 use serde_json::{Value, json};
 use whatsapp_sim::inbox::InboxItem;
 
-use crate::support::{Answer, OFFICE, Office, PATIENCE};
-
-pub(crate) struct Desk {
-    pub(crate) office: Office,
-    pub(crate) session: Session,
-}
+pub(crate) use crate::desk::Desk;
+use crate::support::{Answer, OFFICE, PATIENCE};
 
 impl Desk {
-    pub(crate) async fn open() -> Desk {
-        Desk::open_with(|_| {}).await
-    }
-
-    pub(crate) async fn open_with(change: impl FnOnce(&mut Config)) -> Desk {
-        let (office, session) = Office::paired_with(change).await;
-        Desk { office, session }
-    }
-
     /// A call below the paired session.
     pub(crate) async fn call(&self, method: &str, end: &str, body: Option<Value>) -> Answer {
         let path = format!("/api/v1/sessions/{}{end}", self.session.id());
