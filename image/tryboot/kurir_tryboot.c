@@ -5,10 +5,15 @@
  * Raspberry Pi's own kernels do this in drivers/firmware/raspberrypi.c; Linux, and with it Debian's kernel, does not. The flag
  * makes the firmware read the [tryboot] section of autoboot.txt on the next start, and only then
  * (https://www.raspberrypi.com/documentation/computers/config_txt.html#the-tryboot-filter).
+ *
+ * The "0" is the partition to start from: none, so that autoboot.txt decides. Its number is kept in the power management's reset
+ * status, where those kernels write it at each restart (drivers/watchdog/bcm2835_wdt.c) and Linux leaves what was there: it is cleared here.
  */
+#include <linux/io.h>
 #include <linux/module.h>
 #include <linux/notifier.h>
 #include <linux/of.h>
+#include <linux/of_address.h>
 #include <linux/reboot.h>
 #include <linux/string.h>
 #include <soc/bcm2835/raspberrypi-firmware.h>
@@ -16,6 +21,11 @@
 /* Set reboot flags, of the mailbox's property channel; bit 0 is tryboot. */
 #define SET_REBOOT_FLAGS 0x00038064
 #define TRYBOOT 1
+
+/* The reset status. Its bits 0, 2, 4 ... 10 are the partition's number. Writes count only with the password. */
+#define PM_RSTS 0x20
+#define PM_RSTS_PARTITION 0x00000555
+#define PM_PASSWORD 0x5a000000
 
 static struct rpi_firmware *firmware;
 
@@ -41,6 +51,21 @@ static int tryboot_notify(struct notifier_block *block, unsigned long action, vo
 
 static struct notifier_block tryboot = { .notifier_call = tryboot_notify };
 
+/* At once, not at the restart: the watchdog's and a panic's ask nobody. */
+static void __init forget_partition(void)
+{
+	struct device_node *node = of_find_compatible_node(NULL, NULL, "brcm,bcm2835-pm");
+	void __iomem *power = node ? of_iomap(node, 0) : NULL;
+
+	of_node_put(node);
+	if (!power) {
+		pr_warn("kurir_tryboot: no power management; a restart goes to the partition of the last one\n");
+		return;
+	}
+	writel((readl(power + PM_RSTS) & 0x00ffffff & ~PM_RSTS_PARTITION) | PM_PASSWORD, power + PM_RSTS);
+	iounmap(power);
+}
+
 static int __init tryboot_init(void)
 {
 	struct device_node *node = of_find_matching_node(NULL, tryboot_devices);
@@ -52,6 +77,7 @@ static int __init tryboot_init(void)
 	of_node_put(node);
 	if (!firmware)
 		return -ENODEV;
+	forget_partition();
 	error = register_reboot_notifier(&tryboot);
 	if (error)
 		rpi_firmware_put(firmware);
