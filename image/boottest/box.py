@@ -4,8 +4,9 @@ import os
 import time
 from typing import NamedTuple
 
-from .guest import BootFailed, Guest, free_port
+from .guest import Guest, free_port
 from .lan import Lan
+from .machine import BootFailed
 from .office import NO_ANSWER, request
 
 # Longer than a start takes on a busy machine of two cores, which emulates both of the box's.

@@ -1,15 +1,13 @@
-"""The box: QEMU with the image's own kernel and initrd, its disk served by nbd.py, its serial console read line by line."""
+"""The box: QEMU with the image's own kernel and initrd, and its disk served by nbd.py."""
 
 import json
 import os
-import re
 import socket
-import subprocess
-import threading
 import time
 
 from . import nbd
 from .card import Card
+from .machine import BootFailed, Machine
 
 MACHINES = {
     "arm64": ["qemu-system-aarch64", "-M", "virt", "-cpu", "cortex-a72"],
@@ -19,11 +17,6 @@ MACHINES = {
 MAC = "52:54:00:12:34:56"
 # QEMU's user networking: the guest's address, and its host's loopback as the guest sees it.
 ADDRESS, HOST = "10.0.2.15", "10.0.2.2"
-ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[()][A-Z0-9]|[\r\x07]")
-
-
-class BootFailed(Exception):
-    """The box did not do what it should; the text says what."""
 
 
 def free_port(kind=socket.SOCK_STREAM):
@@ -32,7 +25,7 @@ def free_port(kind=socket.SOCK_STREAM):
         return probe.getsockname()[1]
 
 
-class Guest:
+class Guest(Machine):
     """One start of the box, from power-on to power-off."""
 
     def __init__(self, arch, card, folder, forwards, lan=None, memory=512):
@@ -61,61 +54,14 @@ class Guest:
             "-device", "virtio-balloon-pci,id=balloon",
             *(lan.arguments() if lan else []),
         ]
-        self.lines = []  # (seconds since power-on, text)
-        self._changed = threading.Condition()
         self._qmp_path = sockets["qmp"]
-        self.power_on = time.monotonic()
-        self._qemu = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-        self._reader = threading.Thread(target=self._read, daemon=True, name="serial console")
-        self._reader.start()
-
-    def _read(self):
-        for line in self._qemu.stdout:
-            text = ANSI.sub("", line.decode(errors="replace")).rstrip()
-            with self._changed:
-                self.lines.append((time.monotonic() - self.power_on, text))
-                self._changed.notify_all()
-        with self._changed:
-            self._changed.notify_all()
-
-    def ended(self):
-        return self._qemu.poll() is not None
-
-    def is_off(self):
-        """Whether the box has ended by itself, and all that its console said has been read."""
-        return self.ended() and not self._reader.is_alive()
+        super().__init__(command)
 
     def check(self):
         """Fails if QEMU has ended or the disk's server had trouble."""
-        if self.ended():
-            raise BootFailed(f"QEMU ended with {self._qemu.returncode}")
+        super().check()
         if self._server.trouble:
             raise BootFailed(self._server.trouble)
-
-    def console(self, pattern, seconds):
-        """The match of the first line on the console that has `pattern`, also one that came before; waits for it."""
-        end, seen = time.monotonic() + seconds, 0
-        with self._changed:
-            while True:
-                for at, line in self.lines[seen:]:
-                    match = re.search(pattern, line)
-                    if match:
-                        return at, match
-                seen = len(self.lines)
-                self.check()
-                left = end - time.monotonic()
-                if left <= 0:
-                    raise BootFailed(f"no line like {pattern} on the console within {seconds} s")
-                self._changed.wait(min(left, 1))
-
-    def find(self, pattern):
-        """The lines so far that have `pattern`."""
-        with self._changed:
-            return [line for _, line in self.lines if re.search(pattern, line)]
-
-    def tail(self, count=60):
-        with self._changed:
-            return [f"[{at:7.2f}] {line}" for at, line in self.lines[-count:]]
 
     def qmp(self, *commands):
         """The answers of QEMU's monitor protocol to these commands."""
@@ -160,9 +106,6 @@ class Guest:
 
     def kill(self):
         """Ends everything that was started; what the disk holds in its cache is lost unless it was cut before."""
-        if self._qemu.poll() is None:
-            self._qemu.kill()
-        self._qemu.wait()
-        self._reader.join(timeout=10)
+        super().kill()
         self._server.close()
         self.disk.close()

@@ -13,7 +13,8 @@ import time
 import uuid
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from .guest import HOST, BootFailed
+from .guest import HOST
+from .machine import BootFailed
 
 
 class Answer:

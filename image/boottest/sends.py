@@ -4,7 +4,7 @@ import threading
 import time
 from collections import Counter
 
-from .guest import BootFailed
+from .machine import BootFailed
 from .office import NO_ANSWER, request
 
 

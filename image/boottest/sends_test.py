@@ -5,7 +5,7 @@ import unittest
 from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from .guest import BootFailed
+from .machine import BootFailed
 from .sends import Sends
 
 

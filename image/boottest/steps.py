@@ -7,7 +7,8 @@ import struct
 import zlib
 
 from .card import Card
-from .guest import ADDRESS, MAC, BootFailed
+from .guest import ADDRESS, MAC
+from .machine import BootFailed
 from .office import NO_ANSWER, certificate, multipart, request, trusting
 
 OFFICE, CUSTOMER = "6281100000001", "6281200000002"
