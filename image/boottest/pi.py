@@ -1,15 +1,29 @@
-"""The card in an emulated Pi 3: its own device tree, card reader and serial console. QEMU has no network for it, and no watchdog."""
+"""The card in an emulated Pi: its own device tree, card reader and serial console. QEMU has no network for it, and no watchdog."""
 
 import os
+from typing import NamedTuple
 
 from . import cpio
 from .box import TROUBLE
 from .card import Card
 from .machine import BootFailed, Machine
 
-MACHINE = ["qemu-system-aarch64", "-M", "raspi3b"]
-TREE = "bcm2837-rpi-3-b.dtb"
-# Cards of this machine have a power of two.
+
+class Board(NamedTuple):
+    name: str
+    machine: tuple
+    tree: str
+    line: str  # the file with the kernel's command line, as config.txt names it
+    serial: tuple  # where the two ports go: that of the header's pins is the one to be read
+
+
+BOARDS = {
+    "arm64": Board("Pi 3", ("qemu-system-aarch64", "-M", "raspi3b"), "bcm2837-rpi-3-b.dtb",
+                   "cmdline.txt", ("null", "stdio")),
+    "armhf": Board("Pi 2", ("qemu-system-arm", "-M", "raspi2b"), "bcm2836-rpi-2-b.dtb",
+                   "cmdline-pi2.txt", ("stdio", "null")),
+}
+# QEMU's cards have a power of two.
 CARD_BYTES = 4 << 30
 PATIENCE = 300
 # To QEMU, a watchdog that is started is one that has run out. So the initramfs gets an empty module, which does not load.
@@ -24,32 +38,31 @@ PANEL = {
 }
 
 
-def start(card, folder):
+def start(board, card, folder):
     """Power on."""
-    line = card.text(Card.BOOT_A, "cmdline.txt", folder).strip()
+    line = card.text(Card.BOOT_A, board.line, folder).strip()
     initrd = card.take(Card.BOOT_A, "initrd.img", os.path.join(folder, "initrd.img"))
     # A later archive's files take the place of an earlier one's.
     with open(initrd, "ab") as file:
         file.write(cpio.archive(file.tell(), {f"modules/{WATCHDOG}.ko": b""}))
     return Machine([
-        *MACHINE, "-display", "none", "-no-reboot", "-monitor", "none",
-        # The second one is that on the header's pins.
-        "-serial", "null", "-serial", "stdio",
+        *board.machine, "-display", "none", "-no-reboot", "-monitor", "none",
+        "-serial", board.serial[0], "-serial", board.serial[1],
         "-kernel", card.take(Card.BOOT_A, "vmlinuz", os.path.join(folder, "vmlinuz")),
         "-initrd", initrd,
-        "-dtb", card.take(Card.BOOT_A, TREE, os.path.join(folder, TREE)),
+        "-dtb", card.take(Card.BOOT_A, board.tree, os.path.join(folder, board.tree)),
         "-append", f"{line} {HEARD}",
         "-drive", f"file={card.path},if=sd,format=raw",
     ])
 
 
-def starts(image, folder, say):
-    """A new card in a Pi 3, until its console shows the claim code. Returns the seconds from power-on until then."""
-    card = Card(image, os.path.join(folder, "pi3.img"), CARD_BYTES)
-    machine = start(card, folder)
+def starts(arch, image, folder, say):
+    """A new card in a Pi, until its console shows the claim code. Returns the seconds from power-on until then."""
+    card = Card(image, os.path.join(folder, "pi.img"), CARD_BYTES)
+    machine = start(BOARDS[arch], card, folder)
     try:
         at, _ = machine.console(r"kurir-init: slot a, root /dev/mmcblk0p5", PATIENCE)
-        say(f"the Pi's card reader has the card {at:.1f} s after power-on")
+        say(f"the {BOARDS[arch].name}'s card reader has the card {at:.1f} s after power-on")
         at, code = machine.console(r"Kurir: claim code \w{4}-\w{4}, (http://\S+)", PATIENCE)
         say(f"the serial console shows the claim code and {code[1]} {at:.1f} s after power-on")
         for device, pattern in PANEL.items():
@@ -65,6 +78,6 @@ def starts(image, folder, say):
         raise
     finally:
         machine.kill()
-        with open(os.path.join(folder, "pi3.log"), "w", encoding="utf-8") as file:
+        with open(os.path.join(folder, "pi.log"), "w", encoding="utf-8") as file:
             file.write("\n".join(machine.tail(100_000)) + "\n")
         os.unlink(card.path)
