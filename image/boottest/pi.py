@@ -25,7 +25,8 @@ BOARDS = {
 }
 # QEMU's cards have a power of two.
 CARD_BYTES = 4 << 30
-PATIENCE = 300
+# A Pi 2's four cores wait for each other where there are only two.
+PATIENCE = 600
 # To QEMU, a watchdog that is started is one that has run out. So the initramfs gets an empty module, which does not load.
 WATCHDOG = "bcm2835_wdt"
 # What is to be heard of the kernel: each driver with its device, and each I2C bus with its number.
