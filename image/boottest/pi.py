@@ -30,7 +30,7 @@ PATIENCE = 600
 # To QEMU, a watchdog that is started is one that has run out. So the initramfs gets an empty module, which does not load.
 WATCHDOG = "bcm2835_wdt"
 # What is to be heard of the kernel: each driver with its device, and each I2C bus with its number.
-HEARD = f'modprobe.blacklist={WATCHDOG} loglevel=8 dyndbg="func driver_bound +p" i2c_dev.dyndbg=+p systemd.show_status=error'
+HEARD = f'modprobe.blacklist={WATCHDOG} loglevel=8 dyndbg="func driver_bound +p" i2c_dev.dyndbg="func i2cdev_attach_adapter +p" systemd.show_status=error'
 # The front panel's buses, with the numbers that they have on the header (image/boot/panel.dtso).
 PANEL = {
     "/dev/i2c-1": r"adapter \[bcm2835 \(i2c@7e804000\)\] registered as minor 1\b",
@@ -68,7 +68,8 @@ def starts(arch, image, folder, say):
         say(f"the serial console shows the claim code and {code[1]} {at:.1f} s after power-on")
         for device, pattern in PANEL.items():
             machine.console(pattern, 30)
-            say(f"there is {device}")
+            say(f"the kernel has {device}")
+        machine.console(r"kurir_tryboot: a restart goes where autoboot.txt says", 0)
         bad = machine.find(TROUBLE)
         if bad:
             raise BootFailed("the console says:\n" + "\n".join(bad[:5]))
@@ -81,4 +82,3 @@ def starts(arch, image, folder, say):
         machine.kill()
         with open(os.path.join(folder, "pi.log"), "w", encoding="utf-8") as file:
             file.write("\n".join(machine.tail(100_000)) + "\n")
-        os.unlink(card.path)

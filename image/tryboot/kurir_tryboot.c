@@ -51,10 +51,10 @@ static int tryboot_notify(struct notifier_block *block, unsigned long action, vo
 
 static struct notifier_block tryboot = { .notifier_call = tryboot_notify };
 
-/* At once, not at the restart: the watchdog's and a panic's ask nobody. */
+/* At once, not at the restart: the watchdog's and a panic's ask nobody. The name is that which all boards' trees have. */
 static void __init forget_partition(void)
 {
-	struct device_node *node = of_find_compatible_node(NULL, NULL, "brcm,bcm2835-pm");
+	struct device_node *node = of_find_compatible_node(NULL, NULL, "brcm,bcm2835-pm-wdt");
 	void __iomem *power = node ? of_iomap(node, 0) : NULL;
 
 	of_node_put(node);
@@ -64,6 +64,7 @@ static void __init forget_partition(void)
 	}
 	writel((readl(power + PM_RSTS) & 0x00ffffff & ~PM_RSTS_PARTITION) | PM_PASSWORD, power + PM_RSTS);
 	iounmap(power);
+	pr_info("kurir_tryboot: a restart goes where autoboot.txt says\n");
 }
 
 static int __init tryboot_init(void)
