@@ -14,9 +14,9 @@ use std::io;
 use std::ops::Bound;
 use std::sync::atomic::{
     AtomicBool, AtomicU64,
-    Ordering::{AcqRel, Acquire, Relaxed, Release},
+    Ordering::{Acquire, Relaxed, Release},
 };
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockWriteGuard};
 use std::time::Duration;
 
 use redb::{BackendError, StorageBackend};
@@ -63,8 +63,9 @@ pub(super) struct Disk {
     is_held: AtomicBool,
     held: Mutex<Held>,
     locked: AtomicBool,
-    /// Which handle is the database's now.
-    generation: AtomicU64,
+    /// Which handle is the database's now. Each of its operations holds this for reading until it is done: a page that
+    /// is being read by the database before must not be the next one's to write.
+    generation: RwLock<u64>,
     sync_delay: Duration,
     /// The first failure since it was last taken: redb itself remembers only that there was one.
     failure: Mutex<Option<io::Error>>,
@@ -84,7 +85,7 @@ impl Disk {
             is_held: AtomicBool::new(false),
             held: Mutex::new(Held::default()),
             locked: AtomicBool::new(false),
-            generation: AtomicU64::new(0),
+            generation: RwLock::new(0),
             sync_delay,
             failure: Mutex::new(None),
             repaired: AtomicBool::new(false),
@@ -253,7 +254,8 @@ impl Disk {
 /// What redb gets: the disk outlives the database, so that the lock is kept while it is opened again.
 ///
 /// A database that was replaced may live on with a reader and write once more when it is dropped. Its handle no longer
-/// lets it: there is one writer, the database that was opened last.
+/// lets it: there is one writer, the database that was opened last. Nor may it read, because the next database knows
+/// nothing of that reader and uses the pages again.
 #[derive(Debug)]
 pub(super) struct DiskHandle {
     disk: Arc<Disk>,
@@ -263,13 +265,15 @@ pub(super) struct DiskHandle {
 impl DiskHandle {
     /// A handle for a new database. Those given out before are of no more use.
     pub(super) fn new(disk: &Arc<Disk>) -> Self {
-        let generation = disk.generation.fetch_add(1, AcqRel) + 1;
+        let generation = *disk.next_generation();
         Self { disk: Arc::clone(disk), generation }
     }
 
-    fn disk(&self) -> io::Result<&Disk> {
-        if self.disk.generation.load(Acquire) == self.generation {
-            Ok(&self.disk)
+    /// Runs `operation` if the file is still this handle's, and keeps it so until that is done.
+    fn with<T>(&self, operation: impl FnOnce(&Disk) -> io::Result<T>) -> io::Result<T> {
+        let generation = self.disk.generation.read().unwrap_or_else(PoisonError::into_inner);
+        if *generation == self.generation {
+            operation(&self.disk)
         } else {
             Err(io::Error::other("the store was opened again since"))
         }
@@ -278,50 +282,55 @@ impl DiskHandle {
 
 impl StorageBackend for DiskHandle {
     fn len(&self) -> io::Result<u64> {
-        let disk = self.disk()?;
-        if disk.is_held() {
-            return Ok(lock(&disk.held).len);
-        }
-        disk.noted(disk.inner.len())
+        self.with(|disk| {
+            if disk.is_held() {
+                return Ok(lock(&disk.held).len);
+            }
+            disk.noted(disk.inner.len())
+        })
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        let disk = self.disk()?;
-        disk.counts.bytes_read.fetch_add(out.len() as u64, Relaxed);
-        if disk.is_held() {
-            let held = lock(&disk.held);
-            // Released while waiting for the lock: the file has it all.
+        self.with(|disk| {
+            disk.counts.bytes_read.fetch_add(out.len() as u64, Relaxed);
             if disk.is_held() {
-                return disk.noted(disk.read_held(&held, offset, out));
+                let held = lock(&disk.held);
+                // Released while waiting for the lock: the file has it all.
+                if disk.is_held() {
+                    return disk.noted(disk.read_held(&held, offset, out));
+                }
             }
-        }
-        disk.noted(disk.inner.read(offset, out))
+            disk.noted(disk.inner.read(offset, out))
+        })
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        let disk = self.disk()?;
-        if disk.is_held() {
-            Disk::set_len_held(&mut lock(&disk.held), len);
-            return Ok(());
-        }
-        disk.noted(disk.inner.set_len(len))
+        self.with(|disk| {
+            if disk.is_held() {
+                Disk::set_len_held(&mut lock(&disk.held), len);
+                return Ok(());
+            }
+            disk.noted(disk.inner.set_len(len))
+        })
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        let disk = self.disk()?;
-        if disk.is_held() {
-            lock(&disk.held).ops.push(Op::Sync);
-            return Ok(());
-        }
-        disk.noted(disk.sync_through())
+        self.with(|disk| {
+            if disk.is_held() {
+                lock(&disk.held).ops.push(Op::Sync);
+                return Ok(());
+            }
+            disk.noted(disk.sync_through())
+        })
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        let disk = self.disk()?;
-        if disk.is_held() {
-            return disk.noted(disk.write_held(&mut lock(&disk.held), offset, data));
-        }
-        disk.noted(disk.write_through(offset, data))
+        self.with(|disk| {
+            if disk.is_held() {
+                return disk.noted(disk.write_held(&mut lock(&disk.held), offset, data));
+            }
+            disk.noted(disk.write_through(offset, data))
+        })
     }
 
     // Neither closed nor unlocked here: the file closes, and its lock goes, with the last handle.
@@ -348,9 +357,15 @@ impl StorageBackend for DiskHandle {
 }
 
 impl Disk {
-    /// Takes the file from the database that has it.
+    /// Takes the file from the database that has it, once what that is doing with it is done.
     pub(super) fn revoke(&self) {
-        self.generation.fetch_add(1, AcqRel);
+        drop(self.next_generation());
+    }
+
+    fn next_generation(&self) -> RwLockWriteGuard<'_, u64> {
+        let mut generation = self.generation.write().unwrap_or_else(PoisonError::into_inner);
+        *generation += 1;
+        generation
     }
 
     /// Gives up the file and its lock.

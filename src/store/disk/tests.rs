@@ -1,3 +1,5 @@
+use std::sync::mpsc;
+
 use proptest::prelude::*;
 use redb::backends::InMemoryBackend;
 
@@ -127,6 +129,58 @@ fn a_replaced_handle_can_do_nothing() {
     assert_eq!(&read_all(&new)[..3], b"old");
     disk.revoke();
     assert!(new.write(0, b"late").is_err());
+}
+
+/// Has the file replaced, and written over, in the middle of a read.
+#[derive(Debug)]
+struct Interrupted(Arc<InMemoryBackend>, mpsc::Sender<()>, Mutex<mpsc::Receiver<()>>);
+
+impl StorageBackend for Interrupted {
+    fn len(&self) -> io::Result<u64> {
+        self.0.len()
+    }
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.1.send(()).unwrap();
+        // Nobody answers who has to wait for this read.
+        let _ = lock(&self.2).recv_timeout(Duration::from_millis(50));
+        self.0.read(offset, out)
+    }
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.0.set_len(len)
+    }
+    fn sync_data(&self) -> io::Result<()> {
+        Ok(())
+    }
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.0.write(offset, data)
+    }
+}
+
+#[test]
+fn a_read_under_way_sees_nothing_of_who_comes_next() {
+    let file = Arc::new(InMemoryBackend::new());
+    file.set_len(3).unwrap();
+    file.write(0, b"old").unwrap();
+    let (reading, is_reading) = mpsc::channel();
+    let (written, is_written) = mpsc::channel();
+    let disk = Arc::new(Disk::new(
+        Box::new(Interrupted(Arc::clone(&file), reading, Mutex::new(is_written))),
+        Duration::ZERO,
+    ));
+    let old = DiskHandle::new(&disk);
+    let reader = std::thread::spawn(move || {
+        let mut bytes = *b"...";
+        old.read(0, &mut bytes).map(|()| bytes)
+    });
+    is_reading.recv().unwrap();
+    disk.revoke();
+    DiskHandle::new(&disk).write(0, b"new").unwrap();
+    let _ = written.send(());
+    let read = reader.join().unwrap();
+    assert!(read.as_ref().map_or(true, |bytes| bytes == b"old"), "{read:?}");
+    let mut bytes = *b"...";
+    file.read(0, &mut bytes).unwrap();
+    assert_eq!(&bytes, b"new");
 }
 
 #[test]
