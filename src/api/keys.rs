@@ -204,8 +204,8 @@ fn hash(key: &str) -> [u8; 32] {
 impl Keys {
     /// Reads the keys. `preset`: the administrator key of the configuration.
     pub fn open(store: Store, preset: Option<&str>) -> Result<Keys, StoreError> {
-        let mut known = Vec::new();
-        store.read(|txn| {
+        let known = store.read(|txn| {
+            let mut known = Vec::new();
             for row in txn.open_table(KEYS)?.iter()? {
                 let record: KeyRecord = json::decode("api_keys", row?.1.value())?;
                 let mut digest = [0; 32];
@@ -213,7 +213,7 @@ impl Keys {
                     known.push((record, digest));
                 }
             }
-            Ok(())
+            Ok(known)
         })?;
         let any = watch::Sender::new(preset.is_some() || !known.is_empty());
         let preset = preset.map(hash);

@@ -42,6 +42,11 @@ struct Held {
     ops: Vec<Op>,
     /// Operations before this one have reached the file.
     done: usize,
+    /// Operations before this one are on the disk.
+    synced: usize,
+    /// The file's length after `done` operations, and after `synced`.
+    done_len: u64,
+    synced_len: u64,
     bytes: usize,
     len: u64,
     /// The file's own bytes count only below this: it was cut to that length at some point.
@@ -96,7 +101,7 @@ impl Disk {
     /// From here on writes stay in memory until [`Self::release`].
     pub(super) fn hold(&self) -> io::Result<()> {
         let len = self.inner.len()?;
-        let mut held = Held { len, base_len: len, ..Held::default() };
+        let mut held = Held { len, base_len: len, done_len: len, synced_len: len, ..Held::default() };
         if len > 0 && self.was_never_finished(len)? {
             Self::set_len_held(&mut held, 0);
         }
@@ -131,17 +136,33 @@ impl Disk {
     }
 
     /// Carries out what was held. After an error the disk is still held, reads still see everything, and the next call
-    /// goes on where this one stopped.
+    /// goes on where this one stopped; after a failed sync, which may have dropped what was written (Linux does), from
+    /// the sync before.
     pub(super) fn release(&self) -> io::Result<()> {
         if !self.is_held() {
             return Ok(());
         }
         let mut held = lock(&self.held);
+        if held.done == held.synced && held.done_len < held.synced_len {
+            // Cut before the sync that failed; what is to be written again lay beyond.
+            self.inner.set_len(held.synced_len)?;
+            held.done_len = held.synced_len;
+        }
         while held.done < held.ops.len() {
             match &held.ops[held.done] {
                 Op::Write(offset, data) => self.write_through(*offset, data)?,
-                Op::SetLen(len) => self.inner.set_len(*len)?,
-                Op::Sync => self.sync_through()?,
+                Op::SetLen(len) => {
+                    self.inner.set_len(*len)?;
+                    held.done_len = *len;
+                }
+                Op::Sync => {
+                    if let Err(error) = self.sync_through() {
+                        held.done = held.synced;
+                        return Err(error);
+                    }
+                    held.synced = held.done + 1;
+                    held.synced_len = held.done_len;
+                }
             }
             held.done += 1;
         }

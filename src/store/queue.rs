@@ -190,6 +190,18 @@ impl Queue {
         self.lock().jobs.len()
     }
 
+    /// Ends it for callers whose jobs nobody will do any more.
+    pub(super) fn abandon(&self) {
+        self.close();
+        let jobs = {
+            let mut state = self.lock();
+            state.awaited = 0;
+            std::mem::take(&mut state.jobs)
+        };
+        // Their callers get [`StoreError::Closed`].
+        drop(jobs);
+    }
+
     /// No more jobs from here on; those that are in it are still done.
     pub(super) fn close(&self) {
         self.lock().closed = true;

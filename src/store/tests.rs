@@ -393,3 +393,84 @@ async fn what_a_message_costs() {
         }
     }
 }
+
+/// A value whose type has no name: redb asks for it with its list of tables locked.
+#[derive(Debug)]
+struct Nameless;
+
+impl redb::Value for Nameless {
+    type SelfType<'a> = ();
+    type AsBytes<'a> = [u8; 0];
+
+    fn fixed_width() -> Option<usize> {
+        Some(0)
+    }
+
+    fn from_bytes<'a>(_: &'a [u8])
+    where
+        Self: 'a,
+    {
+    }
+
+    fn as_bytes<'a, 'b: 'a>(_: &'a ()) -> [u8; 0]
+    where
+        Self: 'b,
+    {
+        []
+    }
+
+    fn type_name() -> redb::TypeName {
+        panic!("a type without a name")
+    }
+}
+
+#[tokio::test]
+async fn a_panic_that_breaks_the_transaction_is_its_callers_only() {
+    let store = open();
+    put(&store, 1).await.unwrap();
+    // All in one group.
+    let release = block(&store).await;
+    let broken =
+        store.write(|txn| Ok(txn.open_table(TableDefinition::<u64, Nameless>::new("nameless")).map(drop)?));
+    let (_, before, broken, after) = tokio::join!(
+        async {
+            while store.stats().queued < 3 {
+                tokio::task::yield_now().await;
+            }
+            release.send(()).unwrap();
+        },
+        put(&store, 2),
+        broken,
+        put(&store, 3),
+    );
+    assert!(matches!(broken, Err(StoreError::Panicked { .. })), "{broken:?}");
+    assert!(before.is_ok() && after.is_ok(), "{before:?} {after:?}");
+    put(&store, 4).await.unwrap();
+    assert_eq!(count(&store), 4);
+    store.ping().await.unwrap();
+}
+
+#[test]
+fn a_closed_store_frees_its_file_although_somebody_reads() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("kurir.redb");
+    let store = Store::open(&path, &options()).unwrap();
+    let reading = store.clone();
+    let (inside, is_inside) = std::sync::mpsc::channel();
+    let (go_on, may_go_on) = std::sync::mpsc::channel::<()>();
+    let reader = std::thread::spawn(move || {
+        reading.read(|txn| {
+            inside.send(()).unwrap();
+            let _ = may_go_on.recv();
+            Ok(txn.open_table(NUMBERS)?.len()?)
+        })
+    });
+    is_inside.recv().unwrap();
+    store.close();
+    let next = Store::open(&path, &options()).unwrap();
+    drop(go_on);
+    let late = reader.join().unwrap();
+    assert!(matches!(late, Ok(0) | Err(StoreError::Closed)), "{late:?}");
+    drop(next);
+    assert!(!Store::open(&path, &StoreOptions { verify: true, ..options() }).unwrap().stats().repaired);
+}

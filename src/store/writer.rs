@@ -1,5 +1,6 @@
 //! The one thread that commits, and what it shares with those who read.
 
+use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -21,6 +22,9 @@ const GROUP_LIMIT: usize = 512;
 const GATHER_SHARE: u32 = 8;
 const GATHER_LEAST: Duration = Duration::from_micros(500);
 const GATHER_MOST: Duration = Duration::from_millis(5);
+
+/// How long closing waits for readers, who need a page or a few.
+const READERS_END: Duration = Duration::from_millis(250);
 
 /// So many failed jobs are taken out of a group one by one; then it is halved, which bounds how often a job is run.
 const RERUN_LIMIT: usize = 4;
@@ -47,7 +51,8 @@ pub(super) struct Shared {
     pub(super) counts: Counts,
     /// How long opening took.
     pub(super) opening: Duration,
-    /// Counts up after each commit, for those who wait for a change to become readable.
+    /// Counts up after each commit, for those who wait for a change to become readable, and after opening again, when a
+    /// commit that failed may turn out to be there.
     pub(super) committed: watch::Sender<u64>,
 }
 
@@ -56,15 +61,29 @@ enum Outcome {
     Done(bool),
     /// The job with this index failed; nothing was written.
     Failed(usize, StoreError),
+    /// The same, and the database is of no more use.
+    FailedBadly(usize, StoreError),
     /// Nothing was written, and it is not known which job is to blame.
     Spoilt(StoreError),
+    /// The database takes no transaction, and none was begun.
+    NotBegun(StoreError),
     /// The disk failed: nothing, or everything, was written.
     Broken(StoreError),
+}
+
+/// Lets nobody wait for a writer that ended in a panic.
+struct Abandons<'a>(&'a Queue);
+
+impl Drop for Abandons<'_> {
+    fn drop(&mut self) {
+        self.0.abandon();
+    }
 }
 
 impl Shared {
     /// Until the queue is closed and empty.
     pub(super) fn run(&self) {
+        let _abandons = Abandons(&self.queue);
         let mut company = Company { callers: 0, until: Instant::now() };
         while let Some(group) = self.queue.take(GROUP_LIMIT, self.options.soon_delay, company) {
             let answered = group.iter().filter(|job| job.is_awaited()).count();
@@ -75,12 +94,27 @@ impl Shared {
         }
         self.closed.store(true, Relaxed);
         let _writing = self.writing();
-        // redb's last commit happens here, unless a reader is still busy; then it does when that one is done, and the
-        // file's lock goes with the last clone of the store.
-        if let Some(db) = self.replace_db(None).and_then(Arc::into_inner) {
-            drop(db);
-            self.disk.close();
+        let mut db = self.replace_db(None);
+        let until = Instant::now() + READERS_END;
+        while let Some(shared) = db.take() {
+            match Arc::try_unwrap(shared) {
+                // redb's last commit happens here.
+                Ok(alone) => let_go(alone),
+                // From here on that reader gets errors, and without the last commit opening takes a moment longer.
+                Err(_) if Instant::now() >= until => {
+                    log::warn!("store: closed while it was still being read");
+                }
+                Err(shared) => {
+                    db = Some(shared);
+                    #[expect(
+                        clippy::disallowed_methods,
+                        reason = "runs on the store's own thread, which ends here"
+                    )]
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+            }
         }
+        self.disk.close();
     }
 
     fn writing(&self) -> MutexGuard<'_, ()> {
@@ -110,7 +144,7 @@ impl Shared {
                         self.counts.largest_group.fetch_max(group.len() as u64, Relaxed);
                         finish(&mut group, &Ok(()));
                     }
-                    Outcome::Broken(error) => {
+                    Outcome::NotBegun(error) | Outcome::Broken(error) => {
                         log::error!("store: {error}");
                         finish(&mut group, &Err(error));
                     }
@@ -118,7 +152,7 @@ impl Shared {
                     Outcome::Spoilt(_) => {
                         waiting.push(group.split_off(group.len() / 2));
                     }
-                    Outcome::Failed(index, error) => {
+                    Outcome::Failed(index, error) | Outcome::FailedBadly(index, error) => {
                         group.remove(index).finish(Err(error));
                         reruns += 1;
                         if reruns >= RERUN_LIMIT && group.len() > 1 {
@@ -134,37 +168,46 @@ impl Shared {
 
     fn try_group(&self, group: &mut [Box<dyn Job>]) -> Outcome {
         let _writing = self.writing();
+        match self.try_once(group) {
+            // A reader's page could not be read, which ends the database for everybody. It was opened again since.
+            Outcome::NotBegun(_) => self.try_once(group),
+            outcome => outcome,
+        }
+    }
+
+    /// The caller holds `writing`.
+    fn try_once(&self, group: &mut [Box<dyn Job>]) -> Outcome {
         let db = match self.writable() {
             Ok(db) => db,
             Err(error) => return Outcome::Broken(error),
         };
         let started = Instant::now();
         self.disk.take_failure();
-        let outcome = Self::transact(&db, group);
-        // What redb says after a first failure is only that there was one.
-        if let Some(failure) = self.disk.take_failure() {
-            let error = StoreError::from_io(failure).at(&self.path);
-            if let Err(error) = self.reopen(db) {
-                log::error!("store: {error}");
-            }
-            return Outcome::Broken(error);
+        // redb panics on pages that make no sense to it.
+        let outcome = catch_unwind(AssertUnwindSafe(|| Self::transact(&db, group)))
+            .unwrap_or_else(|panic| Outcome::Broken(panicked(panic.as_ref())));
+        if let Outcome::Done(true) = outcome {
+            self.counts.commits.fetch_add(1, Relaxed);
+            self.committed.send_modify(|count| *count += 1);
+            let micros = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
+            self.counts.last_commit_micros.store(micros, Relaxed);
         }
-        match outcome {
-            Outcome::Broken(error) => {
-                let error = error.at(&self.path);
-                if let Err(error) = self.reopen(db) {
-                    log::error!("store: {error}");
-                }
-                return Outcome::Broken(error);
-            }
-            Outcome::Failed(index, error) => return Outcome::Failed(index, error.at(&self.path)),
-            Outcome::Spoilt(_) | Outcome::Done(false) => {}
-            Outcome::Done(true) => {
-                self.counts.commits.fetch_add(1, Relaxed);
-                self.committed.send_modify(|count| *count += 1);
-                let micros = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
-                self.counts.last_commit_micros.store(micros, Relaxed);
-            }
+        // What redb says after a first failure is only that there was one.
+        let failure = self.disk.take_failure().map(StoreError::from_io);
+        let outcome = match (outcome, failure) {
+            // Somebody else's failure: a commit that ended well is on the disk.
+            (done @ Outcome::Done(true), _) => return done,
+            (_, Some(error)) => Outcome::Broken(error.at(&self.path)),
+            (Outcome::Broken(error), None) => Outcome::Broken(error.at(&self.path)),
+            (Outcome::NotBegun(error), None) => Outcome::NotBegun(error.at(&self.path)),
+            (Outcome::Failed(index, error), None) => Outcome::Failed(index, error.at(&self.path)),
+            (Outcome::FailedBadly(index, error), None) => Outcome::FailedBadly(index, error.at(&self.path)),
+            (outcome, None) => outcome,
+        };
+        if matches!(outcome, Outcome::Broken(_) | Outcome::NotBegun(_) | Outcome::FailedBadly(..))
+            && let Err(error) = self.reopen(db)
+        {
+            log::error!("store: {error}");
         }
         outcome
     }
@@ -172,7 +215,7 @@ impl Shared {
     fn transact(db: &Database, group: &mut [Box<dyn Job>]) -> Outcome {
         let txn = match open::begin(db) {
             Ok(txn) => txn,
-            Err(error) => return Outcome::Broken(error),
+            Err(error) => return Outcome::NotBegun(error),
         };
         let mut changed = false;
         for (index, job) in group.iter_mut().enumerate() {
@@ -183,11 +226,13 @@ impl Shared {
                     continue;
                 }
                 Ok(Err(error)) => error,
-                Err(panic) => StoreError::Panicked { detail: open::panic_text(panic.as_ref()) },
+                Err(panic) => panicked(panic.as_ref()),
             };
-            return match txn.abort() {
-                Ok(()) => Outcome::Failed(index, error),
-                Err(abort) => Outcome::Broken(abort.into()),
+            // redb's own panic in a job leaves locks that the next call panics on.
+            return match catch_unwind(AssertUnwindSafe(|| txn.abort())) {
+                Ok(Ok(())) => Outcome::Failed(index, error),
+                Ok(Err(abort)) => Outcome::Broken(abort.into()),
+                Err(_) => Outcome::FailedBadly(index, error),
             };
         }
         if !changed {
@@ -224,9 +269,11 @@ impl Shared {
     fn reopen(&self, failed: Arc<Database>) -> Result<(), StoreError> {
         // Readers that still hold it get errors from it and come again.
         self.disk.revoke();
-        drop(self.replace_db(None));
-        drop(failed);
-        self.open_again()
+        let_go(self.replace_db(None));
+        let_go(failed);
+        self.open_again()?;
+        self.committed.send_modify(|count| *count += 1);
+        Ok(())
     }
 
     fn open_again(&self) -> Result<(), StoreError> {
@@ -289,7 +336,16 @@ fn read_on<T>(
         let txn = db.begin_read()?;
         f(&txn)
     }));
-    result.unwrap_or_else(|panic| Err(StoreError::Panicked { detail: open::panic_text(panic.as_ref()) }))
+    result.unwrap_or_else(|panic| Err(panicked(panic.as_ref())))
+}
+
+fn panicked(panic: &(dyn Any + Send)) -> StoreError {
+    StoreError::Panicked { detail: open::panic_text(panic) }
+}
+
+/// Drops a database, of which redb panics where a panic before has left something locked.
+fn let_go<T>(db: T) {
+    let _ = catch_unwind(AssertUnwindSafe(|| drop(db)));
 }
 
 fn finish(group: &mut Vec<Box<dyn Job>>, result: &Result<(), StoreError>) {

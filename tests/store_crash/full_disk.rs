@@ -9,7 +9,7 @@ use redb::ReadableTableMetadata;
 
 use crate::crash::check;
 use crate::power_cut::{Full, Loss, PowerCut, When};
-use crate::{Acked, ROWS, Random, check_open, options, put};
+use crate::{Acked, ROWS, Random, check_open, options, payload, put, put_once};
 
 async fn full_disk(kind: Full) {
     let disk = PowerCut::new(Vec::new(), When::Never, Loss::All, 0);
@@ -87,6 +87,60 @@ async fn a_sync_that_fails_and_drops_its_pages_loses_nothing_acknowledged() {
         assert!(acked.rows.len() >= 10, "{acked:?}");
         check(disk.left(), &acked, &format!("a crash after failed syncs, {after}")).await;
     }
+}
+
+#[tokio::test]
+async fn what_a_failed_sync_dropped_is_written_again_before_it_is_acknowledged() {
+    // A commit syncs its pages, and then what makes them count; opening again has syncs of its own.
+    for failures in 1..128 {
+        let disk = PowerCut::new(Vec::new(), When::Never, Loss::All, 0);
+        let store = Store::open_with(disk.clone(), &options()).unwrap();
+        for number in 0..4 {
+            put(&store, number).await.unwrap();
+        }
+        disk.0.lock().unwrap().sync_failures = failures;
+        // Whoever gets an error asks again, and has nothing to write if it is there after all.
+        let mut tries = 1;
+        while put_once(&store, 4).await.is_err() {
+            tries += 1;
+            assert!(tries < 20, "it never succeeds");
+        }
+        assert!(failures & 3 == 0 || tries > 1, "neither of a commit's syncs failed");
+        let acked = Acked { rows: (0..5).collect(), ..Acked::default() };
+        check(disk.left(), &acked, &format!("the next syncs failed, backwards: {failures:b}")).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_page_that_cannot_be_read_is_the_readers_trouble_only() {
+    let disk = PowerCut::new(Vec::new(), When::Never, Loss::All, 0);
+    let store = Store::open_with(disk.clone(), &options()).unwrap();
+    for number in 0..200 {
+        put(&store, number).await.unwrap();
+    }
+    drop(store);
+    let disk = PowerCut::new(disk.left(), When::Never, Loss::All, 0);
+    let store = Store::open_with(disk.clone(), &options()).unwrap();
+    assert!(disk.damage(&payload(50)), "row 50 is in no page");
+    let reading = store.clone();
+    let reader = tokio::task::spawn_blocking(move || {
+        let mut written = None;
+        let read = reading.read(|txn| {
+            let row = txn.open_table(ROWS)?.get(50).map(|row| row.is_some());
+            if row.is_err() {
+                // Nobody can do anything with the database now, and this reader has not opened it again yet.
+                disk.0.lock().unwrap().bad_page = None;
+                written = Some(tokio::runtime::Handle::current().block_on(put(&reading, 1000)));
+            }
+            Ok(row?)
+        });
+        (read, written)
+    });
+    let (read, written) = reader.await.unwrap();
+    written.expect("the page could be read").unwrap();
+    assert!(read.unwrap(), "row 50 is gone");
+    let acked = Acked { rows: (0..200).chain([1000]).collect(), ..Acked::default() };
+    check_open(&store, &acked, "with the page back").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use kurir::store::{AccountId, Store, StoreError, StoreOptions, Table};
-use redb::{ReadableTable, TableDefinition};
+use redb::{ReadableTable, TableDefinition, WriteTransaction};
 use wacore::store::traits::SignalStore;
 
 mod crash;
@@ -56,16 +56,29 @@ fn payload(number: u64) -> Vec<u8> {
     (0..len).map(|_| random.next() as u8).collect()
 }
 
+fn insert(txn: &WriteTransaction, number: u64) -> Result<(), StoreError> {
+    let payload = payload(number);
+    txn.open_table(ROWS)?.insert(number, payload.as_slice())?;
+    let mut tally = txn.open_table(TALLY)?;
+    let done = tally.get(0)?.map_or(0, |row| u64::from_le_bytes(row.value().try_into().unwrap()));
+    tally.insert(0, (done + 1).to_le_bytes().as_slice())?;
+    txn.open_table(MIRROR)?.insert(number, payload.as_slice())?;
+    Ok(())
+}
+
 async fn put(store: &Store, number: u64) -> Result<(), StoreError> {
+    store.write(move |txn| insert(txn, number)).await
+}
+
+/// Puts it there unless it is.
+async fn put_once(store: &Store, number: u64) -> Result<(), StoreError> {
     store
-        .write(move |txn| {
-            let payload = payload(number);
-            txn.open_table(ROWS)?.insert(number, payload.as_slice())?;
-            let mut tally = txn.open_table(TALLY)?;
-            let done = tally.get(0)?.map_or(0, |row| u64::from_le_bytes(row.value().try_into().unwrap()));
-            tally.insert(0, (done + 1).to_le_bytes().as_slice())?;
-            txn.open_table(MIRROR)?.insert(number, payload.as_slice())?;
-            Ok(())
+        .write_if(move |txn| {
+            let is_new = txn.open_table(ROWS)?.get(number)?.is_none();
+            if is_new {
+                insert(txn, number)?;
+            }
+            Ok(((), is_new))
         })
         .await
 }

@@ -48,6 +48,10 @@ pub(crate) struct Image {
     left: Option<Vec<u8>>,
     full: Full,
     pub(crate) failing_syncs: usize,
+    /// Which of the next syncs fail, the lowest bit first.
+    pub(crate) sync_failures: u32,
+    /// Where the page begins that cannot be read.
+    pub(crate) bad_page: Option<u64>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -120,6 +124,8 @@ impl PowerCut {
             left: None,
             full: Full::No,
             failing_syncs: 0,
+            sync_failures: 0,
+            bad_page: None,
         })))
     }
 
@@ -136,6 +142,14 @@ impl PowerCut {
     pub(crate) fn counts(&self) -> (usize, usize) {
         let image = self.0.lock().unwrap();
         (image.syncs, image.writes)
+    }
+
+    /// Makes the page unreadable that has these bytes; true if there is one.
+    pub(crate) fn damage(&self, bytes: &[u8]) -> bool {
+        let mut image = self.0.lock().unwrap();
+        let at = image.now.windows(bytes.len()).position(|part| part == bytes);
+        image.bad_page = at.map(|at| at as u64 / 4096 * 4096);
+        at.is_some()
     }
 
     pub(crate) fn set_full(&self, full: Full) {
@@ -157,6 +171,9 @@ impl StorageBackend for PowerCut {
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
         let image = self.0.lock().unwrap();
         image.check()?;
+        if image.bad_page.is_some_and(|page| offset < page + 4096 && page < offset + out.len() as u64) {
+            return Err(io::Error::other("the card cannot read this page"));
+        }
         let from = offset as usize;
         let bytes =
             image.now.get(from..from + out.len()).ok_or(io::Error::from(io::ErrorKind::UnexpectedEof))?;
@@ -183,8 +200,10 @@ impl StorageBackend for PowerCut {
             return Err(image.crash());
         }
         image.syncs += 1;
-        if image.failing_syncs > 0 {
-            image.failing_syncs -= 1;
+        let fails = image.failing_syncs > 0 || image.sync_failures & 1 == 1;
+        image.sync_failures >>= 1;
+        if fails {
+            image.failing_syncs = image.failing_syncs.saturating_sub(1);
             // As Linux does: the pages count as clean from now on, and are read as they were written, but never reach
             // the disk.
             image.since.clear();
