@@ -1,8 +1,8 @@
 //! `http://kurir-XXXX.local`: the box answers multicast DNS (RFC 6762) and announces its services (RFC 6763).
 //!
 //! The mdns-sd crate does the protocol on a thread of its own. It would look for new addresses every few seconds; here
-//! the kernel says when there are some, and it is started again with them. Added to one that runs, an address that came
-//! while the name was still being probed left the box silent for good: one in nine starts of a busy emulated box.
+//! the kernel says when there are some, and it is started again with them. When it added them while it ran, one in nine
+//! starts of a busy emulated box left the name unanswered for good; why is not known.
 
 use std::net::IpAddr;
 use std::time::Duration;
