@@ -1,8 +1,10 @@
-"""A neighbour on the box's network that speaks in raw Ethernet frames: it knocks on every TCP port, and asks mDNS.
+"""A neighbour on the box's network that speaks in raw Ethernet frames: it knocks on every TCP port, asks mDNS, and plays a
+router of IPv6.
 
 QEMU's user networking forwards single ports and no multicast, so the neighbour sits on a hub beside it.
 """
 
+import ipaddress
 import itertools
 import math
 import select
@@ -11,14 +13,16 @@ import struct
 import time
 from typing import NamedTuple
 
+from . import dns
 from .guest import ADDRESS, MAC, free_port
 
 OUR_MAC, BROADCAST = bytes.fromhex("525400000050"), b"\xff" * 6
 # One address for each UDP port that is tried: Linux tells one peer "unreachable" once a second only.
 OUR_ADDRESS, OURS = "10.0.2.50", range(50, 250)
-ARP, IPV4, ICMP, TCP, UDP = 0x0806, 0x0800, 1, 6, 17
+ARP, IPV4, IPV6, ICMP, TCP, UDP, ICMPV6 = 0x0806, 0x0800, 0x86DD, 1, 6, 17, 58
 SYN, RST, ACK = 2, 4, 16
 MDNS, MDNS_MAC, MDNS_PORT = "224.0.0.251", bytes.fromhex("01005e0000fb"), 5353
+ROUTER, ALL_NODES, ALL_NODES_MAC = "fe80::5054:ff:fe00:50", "ff02::1", bytes.fromhex("333300000001")
 
 
 def checksum(data):
@@ -51,8 +55,16 @@ def udp(source, target, near, far, data):
     return ipv4(source, target, UDP, struct.pack(">HHHH", near, far, 8 + len(data), 0) + data)
 
 
-def dns_name(name):
-    return b"".join(bytes([len(part)]) + part.encode() for part in name.split(".")) + b"\0"
+def router_advertisement(prefix):
+    """RFC 4861 4.2, of a router that offers no way out but a prefix of 64 bits to make addresses from."""
+    network = ipaddress.IPv6Network(prefix)
+    offered = struct.pack(">BBBBIII", 3, 4, network.prefixlen, 0xC0, 86400, 14400, 0) + network.network_address.packed
+    message = struct.pack(">BBHBBHII", 134, 0, 0, 0, 0, 0, 0, 0) + offered
+    ends = ipaddress.IPv6Address(ROUTER).packed + ipaddress.IPv6Address(ALL_NODES).packed
+    total = checksum(ends + struct.pack(">II", len(message), ICMPV6) + message)
+    # The hop limit shows that it comes from this network.
+    head = struct.pack(">IHBB", 6 << 28, len(message), ICMPV6, 255) + ends
+    return head + message[:2] + struct.pack(">H", total) + message[4:]
 
 
 class Knocks(NamedTuple):
@@ -166,23 +178,20 @@ class Lan:
                         return left
         return left
 
-    def mdns_address(self, name, seconds=20):
-        """The IPv4 address that multicast DNS gives for a name; None if nobody answers."""
+    def mdns_addresses(self, name, kind, seconds=2):
+        """The addresses that multicast DNS gives for a name, `dns.A` or `dns.AAAA`, within that time; empty if nobody answers."""
         self._drain()
-        question = struct.pack(">6H", 0, 0, 1, 0, 0, 0) + dns_name(name) + struct.pack(">HH", 1, 1)
-        # An A record of the name, its class with or without mDNS's flush bit, then time to live and length.
-        wanted = dns_name(name) + struct.pack(">H", 1)
         end = time.monotonic() + seconds
-        while time.monotonic() < end:
-            self._send(udp(OUR_ADDRESS, MDNS, MDNS_PORT, MDNS_PORT, question), mac=MDNS_MAC)
-            for source, _, protocol, data in self._frames(2):
+        while (left := end - time.monotonic()) > 0:
+            self._send(udp(OUR_ADDRESS, MDNS, MDNS_PORT, MDNS_PORT, dns.question(name, kind)), mac=MDNS_MAC)
+            for source, _, protocol, data in self._frames(min(left, 2)):
                 if source != ADDRESS or protocol != UDP or data[:2] != struct.pack(">H", MDNS_PORT):
                     continue
-                answer = data[8:]
-                at = answer.find(wanted)
-                if answer[2:3] >= b"\x80" and at >= 0:  # a response
-                    at += len(wanted)
-                    kind, length = struct.unpack(">H4xH", answer[at : at + 8])
-                    if kind & 0x7FFF == 1 and length == 4:
-                        return socket.inet_ntoa(answer[at + 8 : at + 12])
-        return None
+                found = {r.data for r in dns.answers(data[8:]) if (r.name, r.kind) == (name, kind)}
+                if found:
+                    return {ipaddress.ip_address(address) for address in found}
+        return set()
+
+    def offer_prefix(self, prefix):
+        """A router says that the network has this prefix of IPv6 as well."""
+        self._send(router_advertisement(prefix), mac=ALL_NODES_MAC, kind=IPV6)

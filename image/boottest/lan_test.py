@@ -1,11 +1,13 @@
 """Tests of the neighbour's frames, against a stand-in for the box's network card."""
 
+import ipaddress
+import queue
 import socket
 import struct
 import threading
 import unittest
 
-from . import lan
+from . import dns, lan
 from .guest import ADDRESS, MAC
 from .lan import Lan
 
@@ -21,6 +23,7 @@ class Card:
         self.socket.bind((host, int(port)))
         self.neighbour = ("127.0.0.1", int(settings["udp"].rsplit(":", 1)[1]))
         self.tcp, self.udp, self.names = tcp, udp, dict(names)
+        self.offered = queue.Queue()
         threading.Thread(target=self.run, daemon=True).start()
 
     def send(self, packet, to=lan.OUR_MAC):
@@ -29,9 +32,13 @@ class Card:
     def run(self):
         while True:
             try:
-                packet = self.socket.recv(65536)[14:]
+                frame = self.socket.recv(65536)
             except OSError:
                 return
+            packet = frame[14:]
+            if frame[12:14] == struct.pack(">H", lan.IPV6):
+                self.offered.put(packet)
+                continue
             source, data = socket.inet_ntoa(packet[12:16]), packet[20:]
             near, far = struct.unpack(">HH", data[:4])
             assert lan.checksum(packet[:20]) == 0
@@ -41,8 +48,8 @@ class Card:
                 self.send(lan.tcp(ADDRESS, source, far, near, flags))
             elif packet[9] == lan.UDP and far == lan.MDNS_PORT:
                 for name, address in self.names.items():
-                    if lan.dns_name(name) in data:
-                        record = lan.dns_name(name) + struct.pack(">HHIH", 1, 0x8001, 120, 4) + socket.inet_aton(address)
+                    if data[8:] == dns.question(name, dns.A):
+                        record = dns.write_name(name) + struct.pack(">HHIH", dns.A, 0x8001, 120, 4) + socket.inet_aton(address)
                         answer = struct.pack(">6H", 0, 0x8400, 0, 1, 0, 0) + record
                         self.send(lan.udp(ADDRESS, lan.MDNS, lan.MDNS_PORT, lan.MDNS_PORT, answer), lan.MDNS_MAC)
             elif packet[9] == lan.UDP and far not in self.udp:
@@ -81,5 +88,17 @@ class Neighbour(unittest.TestCase):
 
     def test_a_name_is_asked_for(self):
         self.card(names={"kurir-3456.local": ADDRESS})
-        self.assertEqual(self.lan.mdns_address("kurir-3456.local", 5), ADDRESS)
-        self.assertIsNone(self.lan.mdns_address("kurir-9999.local", 0.1))
+        found = self.lan.mdns_addresses("kurir-3456.local", dns.A, 5)
+        self.assertEqual(found, {ipaddress.ip_address(ADDRESS)})
+        self.assertEqual(self.lan.mdns_addresses("kurir-9999.local", dns.A, 0.1), set())
+        self.assertEqual(self.lan.mdns_addresses("kurir-3456.local", dns.AAAA, 0.1), set())
+
+    def test_a_prefix_is_offered(self):
+        card = self.card()
+        self.lan.offer_prefix("fd00:6b::/64")
+        packet = card.offered.get(timeout=5)
+        message = packet[40:]
+        self.assertEqual(struct.unpack(">HBB", packet[4:8]), (len(message), lan.ICMPV6, 255))
+        self.assertEqual(lan.checksum(packet[8:40] + struct.pack(">II", len(message), lan.ICMPV6) + message), 0)
+        self.assertEqual((message[0], message[16:20]), (134, bytes([3, 4, 64, 0xC0])))
+        self.assertEqual(message[-16:], ipaddress.IPv6Address("fd00:6b::").packed)

@@ -1,11 +1,14 @@
 """What a new owner does with the box, step by step; each fails with what is not as it should be."""
 
 import hashlib
+import ipaddress
 import json
 import random
 import struct
+import time
 import zlib
 
+from . import dns
 from .card import Card
 from .guest import ADDRESS, MAC
 from .machine import BootFailed
@@ -24,6 +27,8 @@ KNOCKING = 15
 # UDP ports of services that a Debian system may have; 5353 is mDNS, ours, and 68 the DHCP client's.
 UDP_PORTS = (53, 67, 68, 69, 111, 123, 137, 138, 161, 323, 427, 500, 514, 546, 631, 1194, 1900, 2049, 3702, 4500, 5060,
              5353, 5355, 51820)
+# A prefix of IPv6 for offices alone, and the seconds within which the name is known at an address that it gives.
+PREFIX, FOUND = "fd6b:7572:6972::/64", 20
 
 
 def need(right, what):
@@ -114,8 +119,8 @@ def can_drive_a_display(box):
 
 
 def is_closed_but_for_its_ports(box):
-    """The TCP ports that services have, as many others as the time allows, the usual UDP ones, and its name by multicast DNS.
-    Returns what it found, as text."""
+    """The TCP ports that services have, as many others as the time allows, and the usual UDP ones. Returns what it found, as
+    text."""
     usual = [*range(1, 1025), *TCP_PORTS]
     others = sorted(set(range(1025, 65536)).difference(usual))
     random.shuffle(others)  # each run looks at others
@@ -127,11 +132,27 @@ def is_closed_but_for_its_ports(box):
     left = box.lan.silent_udp_ports(UDP_PORTS)
     need(left <= {68, 5353}, f"somebody has the UDP ports {sorted(left)}")
     need(5353 in left, "nobody has the UDP port 5353 of multicast DNS")
-    address = box.lan.mdns_address(f"{NAME}.local")
-    need(address == ADDRESS, f"multicast DNS gives {address} for {NAME}.local, not {ADDRESS}")
     knocked = sum(map(len, (*first, *more)))
     return (f"80 and 443 of {knocked:,} TCP ports, 1 to 1024 and {len(TCP_PORTS)} usual ones among them; "
             f"of {len(UDP_PORTS)} UDP ports {' and '.join(map(str, sorted(left)))}")
+
+
+def is_found_by_name(box):
+    """Multicast DNS gives its address, and soon those that come while it runs. Returns what it found, as text."""
+    name, ours = f"{NAME}.local", ipaddress.ip_address(ADDRESS)
+    found = box.lan.mdns_addresses(name, dns.A, FOUND)
+    need(found == {ours}, f"multicast DNS gives {sorted(map(str, found))} for {name}, not {ADDRESS}")
+    box.lan.offer_prefix(PREFIX)
+    end = time.monotonic() + FOUND
+    while True:
+        more = box.lan.mdns_addresses(name, dns.AAAA)
+        new = [address for address in more if address in ipaddress.IPv6Network(PREFIX)]
+        if new:
+            break
+        need(time.monotonic() < end, f"multicast DNS gives {sorted(map(str, more))} for {name}, and none of the new {PREFIX}")
+    found = box.lan.mdns_addresses(name, dns.A, FOUND)
+    need(found == {ours}, f"with a new address multicast DNS gives {sorted(map(str, found))} for {name}, not {ADDRESS}")
+    return f"{name} is {ADDRESS} and, after a router offered {PREFIX}, {new[0]}"
 
 
 def pair(box, phones):

@@ -1,8 +1,9 @@
 //! `http://kurir-XXXX.local`: the box answers multicast DNS (RFC 6762) and announces its services (RFC 6763).
 //!
 //! The mdns-sd crate does the protocol on a thread of its own. It would look for new addresses every few seconds; here
-//! the kernel says when there are some, and it is started again with them. When it added them while it ran, one in nine
-//! starts of a busy emulated box left the name unanswered for good; why is not known.
+//! the kernel says when there are some, and it is started again with them, because version 0.21.7 may take its own
+//! packets for another machine's: while it probes an address that came later, its announcement of the others counts as
+//! a conflict, and it then goes from name to name, several a second, without end.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -12,6 +13,9 @@ use tokio::sync::watch;
 
 /// How long the farewell to the network may take at shutdown, and the end of the one before at a new address.
 const FAREWELL: Duration = Duration::from_secs(1);
+/// Between the one before and the next. What the first has sent may reach the box's other interface later, because an
+/// access point keeps multicast back until its next beacon; the next must not hear it.
+const SILENCE: Duration = Duration::from_millis(500);
 
 /// What is announced.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -125,6 +129,7 @@ impl Mdns {
         if let Ok(done) = self.daemon.shutdown() {
             let _ = tokio::time::timeout(FAREWELL, done.recv_async()).await;
         }
+        tokio::time::sleep(SILENCE).await;
         match Mdns::try_start(&self.announcement) {
             Ok(mdns) => *self = mdns,
             Err(e) => log::warn!("the box's name is not announced at its new addresses: {e}"),
@@ -158,6 +163,8 @@ impl Mdns {
 
 #[cfg(test)]
 mod tests {
+    use mdns_sd::DaemonStatus;
+
     use super::*;
 
     fn announcement() -> Announcement {
@@ -193,9 +200,16 @@ mod tests {
         let Some(mdns) = Mdns::start(&announcement) else { return };
         let (stop, stopping) = watch::channel(false);
         let (addresses, known) = watch::channel(Vec::new());
+        let before = mdns.daemon.clone();
         let running = tokio::spawn(mdns.run(known, stopping));
-        // As after a cable is plugged in.
+        // As after a cable is plugged in. What answers below is the daemon that was started after it.
         addresses.send(vec!["192.0.2.1".parse().unwrap()]).unwrap();
+        let ended = async {
+            while let Ok(Ok(DaemonStatus::Running)) = before.status().map(|status| status.recv()) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), ended).await.expect("the first daemon ends");
         let querier = ServiceDaemon::new().unwrap();
         let found = querier.resolve_hostname(&format!("{}.local.", announcement.host), Some(10_000)).unwrap();
         let addresses = tokio::time::timeout(Duration::from_secs(15), async {

@@ -209,3 +209,34 @@ impl Queue {
         self.arrived.notify_all();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    fn job() -> (Box<dyn Job>, oneshot::Receiver<Result<(), StoreError>>) {
+        let (answer, answered) = oneshot::channel();
+        let run = |_: &WriteTransaction| Ok(((), false));
+        (Box::new(Awaited { run, value: None, is_patient: false, answer }), answered)
+    }
+
+    #[tokio::test]
+    async fn an_abandoned_queue_keeps_nobody_waiting() {
+        let queue = Arc::new(Queue::new(1));
+        let (queued, answered) = job();
+        queue.push(queued).await.unwrap();
+        let waits_for_a_place = tokio::spawn({
+            let queue = Arc::clone(&queue);
+            async move { queue.push(job().0).await }
+        });
+        tokio::task::yield_now().await;
+        assert!(!waits_for_a_place.is_finished());
+        queue.abandon();
+        assert!(answered.await.is_err(), "the job's caller is told by the end of its channel");
+        assert!(matches!(waits_for_a_place.await.unwrap(), Err(StoreError::Closed)));
+        assert!(matches!(queue.push(job().0).await, Err(StoreError::Closed)));
+        assert_eq!((queue.len(), queue.awaited()), (0, 0));
+    }
+}
