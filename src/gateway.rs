@@ -39,6 +39,7 @@ pub use erasing::erase_data_dir;
 pub use error::StartError;
 use panel::{Panel, tell_panel};
 use trial::Rehearsal;
+pub use trial::open_offline;
 
 /// Receipts that may wait for the store.
 const RECEIPTS: usize = 4096;

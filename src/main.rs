@@ -406,7 +406,7 @@ async fn erase(config: &Config, yes: bool) -> anyhow::Result<()> {
 /// The keys of the store, if no gateway runs; `None`: one does.
 fn offline_keys(config: &Config) -> anyhow::Result<Option<Keys>> {
     gateway::create_data_dir(config)?;
-    match Store::open(&config.store_path(), &gateway::store_options(config)) {
+    match gateway::open_offline(config) {
         Ok(store) => Ok(Some(Keys::open(store, None)?)),
         Err(OpenError::InUse { .. }) => Ok(None),
         Err(e) => Err(e.into()),

@@ -113,6 +113,7 @@ fn described(intake: &Intake, standing: &Standing) -> Value {
     let (stage, next) = match (&standing.received, &standing.record.stage) {
         (_, Stage::Writing { version }) => ("writing", Some(version)),
         (_, Stage::Trying { version, .. }) => ("trying", Some(version)),
+        (_, Stage::GivenUp { version, .. }) => ("given_up", Some(version)),
         (Some(version), _) => ("received", Some(version)),
         (None, Stage::Written { version, .. }) => ("written", Some(version)),
         (None, Stage::Idle) => ("idle", None),

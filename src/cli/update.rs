@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{BufReader, IsTerminal, Read};
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use kurir::api::control;
@@ -18,6 +18,7 @@ use kurir::update::{
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 
 /// How often the health of a system on trial is looked at.
 const LOOK: Duration = Duration::from_secs(2);
@@ -165,6 +166,9 @@ fn line(record: &Record) -> String {
             format!("Version {version} is written; `kurir update --try` restarts the box into it.")
         }
         (Stage::Trying { version, .. }, _) => format!("Version {version} is on trial."),
+        (Stage::GivenUp { version, reason, .. }, _) => {
+            format!("Version {version} is given up: {reason}. The box restarts into the version before it.")
+        }
         (Stage::Idle, None) => "There was no update yet.".into(),
         (Stage::Idle, Some(Outcome::Committed { version })) => format!("Version {version} is in use."),
         (Stage::Idle, Some(Outcome::RolledBack { version, reason })) => {
@@ -176,33 +180,55 @@ fn line(record: &Record) -> String {
     }
 }
 
-/// Run once after each start: ends a trial, if this start is one.
+/// Run once after each start: ends a trial, if this start is one. Where it cannot even do that, the unit that runs it goes
+/// back (image/root/usr/lib/kurir/end-trial).
 pub(crate) async fn confirm(config: &Config) -> anyhow::Result<()> {
     let (mut boot, mut memory) = (firmware(config)?, record_file(config));
     let record = after_start(config)?;
     println!("{}", line(&record));
-    if !matches!(record.stage, Stage::Trying { .. }) {
-        return Ok(());
-    }
-    let mut trial = Trial::new(Instant::now());
-    loop {
-        match trial.look(health(config).await, Instant::now()) {
-            Verdict::Wait => tokio::time::sleep(LOOK).await,
-            Verdict::Commit => {
-                commit(&mut boot, &mut memory)?;
+    let reason = match record.stage {
+        Stage::Trying { .. } => {
+            let look = async || health(config).await;
+            let ended = ends(look, || commit(&mut boot, &mut memory).map_err(|e| e.to_string())).await;
+            let Err(reason) = ended else {
                 println!("The new version is healthy and stays.");
                 return Ok(());
+            };
+            // Only the explanation: the box goes back without it as well.
+            if let Err(e) = give_up(&mut memory, reason.clone()) {
+                eprintln!("why it is given up cannot be kept: {e}");
             }
-            Verdict::GiveUp(reason) => {
-                give_up(&mut memory, reason.clone())?;
-                let restarted = std::process::Command::new("systemctl").arg("reboot").status();
-                if !restarted.is_ok_and(|status| status.success()) {
-                    bail!(
-                        "the new version is given up ({reason}), but the box cannot be restarted; switch it off and on"
-                    );
-                }
-                bail!("the new version is given up, the box restarts into the old one: {reason}");
-            }
+            reason
+        }
+        // The restart after it failed, or was cut short.
+        Stage::GivenUp { reason, .. } => reason,
+        _ => return Ok(()),
+    };
+    let restarted = std::process::Command::new("systemctl").arg("reboot").status();
+    if !restarted.is_ok_and(|status| status.success()) {
+        bail!(
+            "the new version is given up ({reason}), but the box cannot be restarted; switch it off and on"
+        );
+    }
+    bail!("the new version is given up, the box restarts into the old one: {reason}");
+}
+
+/// Looks until the new version is kept, or for too long: then the reason. What cannot be kept is not healthy.
+async fn ends(
+    look: impl AsyncFn() -> Result<(), String>,
+    mut keep: impl FnMut() -> Result<(), String>,
+) -> Result<(), String> {
+    let now = || Instant::now().into_std();
+    let mut trial = Trial::new(now());
+    loop {
+        let mut verdict = trial.look(look().await, now());
+        if verdict == Verdict::Commit {
+            let Err(reason) = keep() else { return Ok(()) };
+            verdict = trial.look(Err(reason), now());
+        }
+        match verdict {
+            Verdict::GiveUp(reason) => return Err(reason),
+            _ => tokio::time::sleep(LOOK).await,
         }
     }
 }
@@ -238,5 +264,38 @@ async fn health(config: &Config) -> Result<(), String> {
         Ok(Ok(_)) => Err(format!("{address} answers something else than 200")),
         Ok(Err(e)) => Err(format!("{address}: {e}")),
         Err(_) => Err(format!("{address} does not answer")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_healthy_version_that_cannot_be_kept_is_given_up() {
+        let tries = Cell::new(0);
+        let keep = || {
+            tries.set(tries.get() + 1);
+            Err("autoboot.txt: input/output error".to_owned())
+        };
+        let reason = ends(async || Ok(()), keep).await.unwrap_err();
+        assert!(reason.contains("autoboot.txt"), "{reason}");
+        assert!(tries.get() > 1, "it is tried again");
+        let mut second = 0;
+        let keep = || {
+            second += 1;
+            if second == 1 { Err("busy".to_owned()) } else { Ok(()) }
+        };
+        ends(async || Ok(()), keep).await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_version_that_is_never_healthy_is_given_up_for_its_last_trouble() {
+        let begun = Instant::now();
+        let reason = ends(async || Err("port 80: refused".to_owned()), || panic!("kept")).await.unwrap_err();
+        assert!(reason.contains("port 80: refused"), "{reason}");
+        assert!(begun.elapsed() < Duration::from_secs(310));
     }
 }

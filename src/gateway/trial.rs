@@ -79,6 +79,15 @@ pub(super) fn open_store(config: &Config) -> Result<(Store, Option<Rehearsal>), 
     Ok((store, Some(Rehearsal { slot, record: config.update_record_path(), _locked: locked })))
 }
 
+/// The store for a command, while no gateway runs. A system on trial leaves an earlier one as it is.
+///
+/// # Errors
+/// [`OpenError`].
+pub fn open_offline(config: &Config) -> Result<Store, OpenError> {
+    let migrate = slot_on_trial(config).is_none();
+    Store::open(&config.store_path(), &StoreOptions { migrate, ..store_options(config) })
+}
+
 fn remove(copy: &Path) -> Result<(), StartError> {
     match std::fs::remove_file(copy) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => {

@@ -193,7 +193,9 @@ impl Intake {
     fn nothing_underway(&self) -> Result<(), IntakeError> {
         match self.standing().map_err(IntakeError::Refused)?.record.stage {
             Stage::Idle | Stage::Written { .. } => Ok(()),
-            Stage::Writing { version } | Stage::Trying { version, .. } => Err(IntakeError::Underway(version)),
+            Stage::Writing { version } | Stage::Trying { version, .. } | Stage::GivenUp { version, .. } => {
+                Err(IntakeError::Underway(version))
+            }
         }
     }
 

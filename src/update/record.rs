@@ -31,6 +31,15 @@ pub enum Stage {
         /// Which.
         version: Version,
     },
+    /// It was not healthy, and the box restarts into the system before it. Until then it is still on trial.
+    GivenUp {
+        /// Where it is.
+        slot: Slot,
+        /// Which.
+        version: Version,
+        /// Why.
+        reason: String,
+    },
 }
 
 /// What became of the last update.
@@ -99,7 +108,7 @@ pub fn refused(memory: &mut impl Memory, version: Version, reason: String) -> Re
             let last = Some(Outcome::Failed { version, reason });
             save(memory, &Record { last, ..kept })
         }
-        Stage::Writing { .. } | Stage::Trying { .. } => Ok(()),
+        Stage::Writing { .. } | Stage::Trying { .. } | Stage::GivenUp { .. } => Ok(()),
     }
 }
 
@@ -109,11 +118,13 @@ pub fn refused(memory: &mut impl Memory, version: Version, reason: String) -> Re
 /// # Errors
 /// [`UpdateError::Io`].
 pub fn on_trial(running: Slot, memory: &mut impl Memory) -> Result<bool, UpdateError> {
-    Ok(matches!(load(memory)?.stage, Stage::Trying { slot, .. } if slot == running))
+    Ok(
+        matches!(load(memory)?.stage, Stage::Trying { slot, .. } | Stage::GivenUp { slot, .. } if slot == running),
+    )
 }
 
 /// Brings the record up to date after a start, whatever happened before it, and returns it. A record that says
-/// [`Stage::Trying`] afterwards means that this start is the trial.
+/// [`Stage::Trying`] afterwards means that this start is the trial, and [`Stage::GivenUp`] that it has failed already.
 ///
 /// # Errors
 /// [`UpdateError::Io`].
@@ -132,9 +143,14 @@ pub fn start(boot: &mut impl Boot, memory: &mut impl Memory) -> Result<Record, U
             version,
             reason: "the new system did not come up, or the power was cut before it was kept".into(),
         }),
+        Stage::GivenUp { slot, version, reason } if running != slot => {
+            idle(Outcome::RolledBack { version, reason })
+        }
         // The power was cut after the flag was set and before that was recorded.
-        Stage::Trying { slot, version } if preferred == slot => idle(Outcome::Committed { version }),
-        Stage::Trying { .. } => before.clone(),
+        Stage::Trying { slot, version } | Stage::GivenUp { slot, version, .. } if preferred == slot => {
+            idle(Outcome::Committed { version })
+        }
+        Stage::Trying { .. } | Stage::GivenUp { .. } => before.clone(),
     };
     if after != before {
         save(memory, &after)?;

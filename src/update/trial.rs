@@ -46,15 +46,15 @@ pub fn commit(boot: &mut impl Boot, memory: &mut impl Memory) -> Result<(), Upda
     }
 }
 
-/// Records why the trial failed. The caller restarts the box, which then runs the old system.
+/// Records why the trial failed. The caller restarts the box, which then runs the old system. Until that has happened the
+/// new one stays on trial: it must not take the store for its own in between.
 ///
 /// # Errors
 /// [`UpdateError::Nothing`] if there is no trial, [`UpdateError::Io`].
 pub fn give_up(memory: &mut impl Memory, reason: String) -> Result<(), UpdateError> {
     let kept = record::load(memory)?;
-    let Stage::Trying { version, .. } = kept.stage else { return Err(UpdateError::Nothing) };
-    let last = Some(Outcome::RolledBack { version, reason });
-    record::save(memory, &Record { stage: Stage::Idle, last })
+    let Stage::Trying { slot, version } = kept.stage else { return Err(UpdateError::Nothing) };
+    record::save(memory, &Record { stage: Stage::GivenUp { slot, version, reason }, ..kept })
 }
 
 /// Whether the new system has been healthy for long enough: pure.

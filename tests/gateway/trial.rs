@@ -9,7 +9,8 @@ use kurir::config::Config;
 use kurir::gateway::{self, Gateway, StartError};
 use kurir::session::Status;
 use kurir::store::{OpenError, Store};
-use kurir::update::{Outcome, Record, Slot, Stage, Version};
+use kurir::update::board::RecordFile;
+use kurir::update::{Outcome, Record, Slot, Stage, Version, give_up};
 use redb::TableDefinition;
 use serde_json::json;
 
@@ -105,6 +106,22 @@ async fn a_trial_leaves_the_store_to_the_system_before_it_until_it_is_over() {
     assert_eq!(send.status, 200, "{:?}", send.body);
     assert_eq!(sim.inbox(CUSTOMER, 1, PATIENCE).await.unwrap()[0].text.as_deref(), Some("Halo"));
     kept.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_given_up_leaves_the_store_alone_until_the_restart() {
+    let (office, config) = stopped_box().await;
+    let Office { gateway, folder: _folder, sim: _sim, .. } = office;
+    gateway.shutdown().await;
+    let before = try_b_with_a_new_schema(&config);
+    let trial = Gateway::start(&config).await.unwrap();
+    give_up(&mut RecordFile(config.update_record_path()), "the port does not answer".into()).unwrap();
+    // The restart may take a while, or fail.
+    assert!(tokio::time::timeout(Duration::from_millis(1500), trial.trial_over()).await.is_err());
+    trial.shutdown().await;
+    Gateway::start(&config).await.unwrap().shutdown().await;
+    assert!(matches!(gateway::open_offline(&config), Err(OpenError::EarlierSchema { .. })));
+    assert!(std::fs::read(config.store_path()).unwrap() == before, "the store was touched");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use kurir::update::bundle::pack;
 use kurir::update::{
     Boot, Disk, Memory, Outcome, PublicKey, Record, Rules, Slot, Stage, Trial, UpdateError, Verdict, Version,
-    commit, give_up, install, start, try_once,
+    commit, give_up, install, on_trial, start, try_once,
 };
 use ring::signature::{Ed25519KeyPair, KeyPair};
 
@@ -362,6 +362,8 @@ fn a_system_that_is_not_healthy_goes_back_and_says_why() {
         }
     };
     give_up(&mut Part(&cell), reason).unwrap();
+    assert!(on_trial(Slot::B, &mut Part(&cell)).unwrap(), "until the restart");
+    assert!(matches!(started(&cell).stage, Stage::GivenUp { version: NEW, .. }), "nor begins the trial anew");
     cell.borrow_mut().restart();
     assert_eq!(cell.borrow().runs(), OLD);
     match started(&cell).last {

@@ -238,7 +238,9 @@ async fn one_at_a_time_is_installed_and_people_see_how_far_it_is() {
     let update = it.publisher.pack(NEW, &PARTS);
     let last = Some(Outcome::RolledBack { version: version(), reason: "it did not answer".into() });
     let trying = Stage::Trying { slot: Slot::B, version: version() };
-    for (stage, name) in [(Stage::Writing { version: version() }, "writing"), (trying, "trying")] {
+    let given_up = Stage::GivenUp { slot: Slot::B, version: version(), reason: "port 80: refused".into() };
+    let writing = Stage::Writing { version: version() };
+    for (stage, name) in [(writing, "writing"), (trying, "trying"), (given_up, "given_up")] {
         it.record(stage, last.clone());
         let (status, answer) = it.put(update.clone()).await;
         assert_eq!(status, 409, "{answer}");

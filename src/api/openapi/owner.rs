@@ -105,8 +105,9 @@ struct UpdateFacts {
     /// The kind of box that an update has to be for.
     #[schema(pattern = "^(arm64|armhf|amd64)$", example = "arm64")]
     board: String,
-    /// `idle`; `received`, whole and signed; `writing` into the other slot; `written`, to be tried; or `trying`.
-    #[schema(pattern = "^(idle|received|writing|written|trying)$", example = "writing")]
+    /// `idle`; `received`, whole and signed; `writing` into the other slot; `written`, to be tried; `trying`; or
+    /// `given_up`, until the box has restarted into the version before it.
+    #[schema(pattern = "^(idle|received|writing|written|trying|given_up)$", example = "writing")]
     stage: String,
     /// The version that is under way.
     #[schema(example = "1.1.0")]

@@ -7,7 +7,8 @@ use crate::update::{Outcome, Stage};
 /// Whether a person only has to wait.
 pub(super) fn is_underway(standing: &Standing) -> bool {
     let stage = &standing.record.stage;
-    standing.received.is_some() || matches!(stage, Stage::Writing { .. } | Stage::Trying { .. })
+    standing.received.is_some()
+        || matches!(stage, Stage::Writing { .. } | Stage::Trying { .. } | Stage::GivenUp { .. })
 }
 
 /// `message`: what was wrong with the last attempt. `password`: whether the box has one, by which it can be updated here.
@@ -61,6 +62,10 @@ fn underway(standing: &Standing) -> Option<(String, String)> {
                 "Version {version} is on trial. If it is healthy for a minute it is kept; otherwise the box goes back by itself. \
                  If this page is gone, load it again after two minutes."
             ),
+        ),
+        (_, Stage::GivenUp { version, reason, .. }) => (
+            format!("Versi {version} tidak dipakai: {reason}. Kotak mulai ulang ke versi sebelumnya."),
+            format!("Version {version} was given up: {reason}. The box restarts into the version before it."),
         ),
         (Some(version), _) => (
             format!("Pembaruan ke versi {version} sudah lengkap dan asli, dan segera ditulis."),
