@@ -12,7 +12,7 @@ use tokio::sync::{Semaphore, watch};
 
 use super::keys::{KeyError, Keys};
 use crate::store::tables::Table;
-use crate::store::{Store, StoreError, json};
+use crate::store::{Store, StoreError, json, to_the_end};
 
 mod attempts;
 mod code;
@@ -199,19 +199,25 @@ impl Claim {
         self.check_code(typed, from, Instant::now())?;
         let hash = self.hash(password).await?;
         let row = json::encode("owner", &hash).map_err(KeyError::from)?;
-        let first = self.inner.keys.create_first("owner", move |txn| {
-            let mut owner = txn.open_table(OWNER)?;
-            if owner.get(PASSWORD)?.is_some() {
-                return Ok(false);
+        let claim = self.clone();
+        let claimed = to_the_end::<_, KeyError>(async move {
+            let first = claim.inner.keys.create_first("owner", move |txn| {
+                let mut owner = txn.open_table(OWNER)?;
+                if owner.get(PASSWORD)?.is_some() {
+                    return Ok(false);
+                }
+                owner.insert(PASSWORD, row.as_slice())?;
+                Ok(true)
+            });
+            let key = first.await?;
+            if key.is_some() {
+                *claim.inner.password.write().unwrap_or_else(PoisonError::into_inner) = Some(hash);
+                claim.refresh();
+                log::info!("this box has an owner now: it was claimed from {from}");
             }
-            owner.insert(PASSWORD, row.as_slice())?;
-            Ok(true)
+            Ok(key)
         });
-        let key = first.await?.ok_or(ClaimError::Claimed)?;
-        *self.inner.password.write().unwrap_or_else(PoisonError::into_inner) = Some(hash);
-        self.refresh();
-        log::info!("this box has an owner now: it was claimed from {from}");
-        Ok(key)
+        claimed.await?.ok_or(ClaimError::Claimed)
     }
 
     /// A new administrator's key for whoever knows the password.
@@ -244,13 +250,17 @@ impl Claim {
         password::check(password)?;
         let hash = self.hash(password).await?;
         let row = json::encode("owner", &hash).map_err(KeyError::from)?;
-        let stored = self.inner.store.write(move |txn| {
-            txn.open_table(OWNER)?.insert(PASSWORD, row.as_slice())?;
+        let inner = Arc::clone(&self.inner);
+        let stored = to_the_end::<_, KeyError>(async move {
+            let stored = inner.store.write(move |txn| {
+                txn.open_table(OWNER)?.insert(PASSWORD, row.as_slice())?;
+                Ok(())
+            });
+            stored.await?;
+            *inner.password.write().unwrap_or_else(PoisonError::into_inner) = Some(hash);
             Ok(())
         });
-        stored.await.map_err(KeyError::from)?;
-        *self.inner.password.write().unwrap_or_else(PoisonError::into_inner) = Some(hash);
-        Ok(())
+        Ok(stored.await?)
     }
 
     async fn hash(&self, password: &str) -> Result<PasswordHash, ClaimError> {
@@ -319,6 +329,49 @@ mod tests {
         assert!(claim.is_claimed() && shown(&claim).is_none());
         let file = std::fs::read(dir.path().join("s.redb")).unwrap();
         assert!(!file.windows(9).any(|w| w.starts_with(b"password ")), "a password itself is in the file");
+    }
+
+    #[tokio::test]
+    async fn a_claim_whose_connection_closes_is_carried_out() {
+        let dir = tempfile::tempdir().unwrap();
+        let (claim, keys) = open(&dir, true);
+        let code = shown(&claim).unwrap();
+        // As long as the disk takes, and longer than this test waits for it.
+        let busy = claim.inner.store.clone();
+        let (began, begun) = tokio::sync::oneshot::channel();
+        let (go_on, gone_on) = std::sync::mpsc::channel::<()>();
+        let mut began = Some(began);
+        let before = tokio::spawn(async move {
+            let write = busy.write(move |_| {
+                if let Some(began) = began.take() {
+                    began.send(()).unwrap();
+                    gone_on.recv().unwrap();
+                }
+                Ok(())
+            });
+            write.await
+        });
+        begun.await.unwrap();
+        let mut cut = Box::pin(claim.claim(&code, "password", here(1)));
+        while claim.inner.store.stats().queued == 0 {
+            tokio::select! {
+                biased;
+                _ = &mut cut => panic!("the store is busy"),
+                () = tokio::time::sleep(Duration::from_millis(1)) => {}
+            }
+        }
+        let mut codes = claim.code();
+        // The connection is gone.
+        drop(cut);
+        go_on.send(()).unwrap();
+        before.await.unwrap().unwrap();
+        tokio::time::timeout(Duration::from_secs(10), codes.wait_for(Option::is_none))
+            .await
+            .unwrap()
+            .unwrap();
+        assert!(claim.is_claimed());
+        assert_eq!(keys.list().len(), 1);
+        claim.log_in("password", here(1)).await.unwrap();
     }
 
     #[tokio::test]

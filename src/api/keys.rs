@@ -18,7 +18,7 @@ use crate::clock::now_ms;
 use crate::ids;
 use crate::session::Session;
 use crate::store::tables::Table;
-use crate::store::{Store, StoreError, json};
+use crate::store::{Store, StoreError, json, to_the_end};
 
 /// Keys. Key: the key's id. Value: [`KeyRecord`] as JSON.
 const KEYS: TableDefinition<'static, &'static str, &'static [u8]> = TableDefinition::new("api_keys");
@@ -302,41 +302,45 @@ impl Keys {
         let Fresh { key, record, digest } = fresh;
         let value = json::encode("api_keys", &record)?;
         let id = record.id.clone();
-        let stored = self
-            .shared
-            .store
-            .write(move |txn| {
+        let shared = Arc::clone(&self.shared);
+        to_the_end(async move {
+            let stored = shared.store.write(move |txn| {
                 if !condition(txn)? {
                     return Ok(false);
                 }
                 txn.open_table(KEYS)?.insert(id.as_str(), value.as_slice())?;
                 Ok(true)
-            })
-            .await?;
-        if !stored {
-            return Ok(None);
-        }
-        self.shared.known.write().unwrap_or_else(PoisonError::into_inner).push((record, digest));
-        self.shared.any.send_if_modified(|any| !std::mem::replace(any, true));
-        Ok(Some(key))
+            });
+            if !stored.await? {
+                return Ok(None);
+            }
+            shared.known.write().unwrap_or_else(PoisonError::into_inner).push((record, digest));
+            shared.any.send_if_modified(|any| !std::mem::replace(any, true));
+            Ok(Some(key))
+        })
+        .await
     }
 
     /// Removes a key by its id. `false`: there is none.
     pub async fn remove(&self, id: &str) -> Result<bool, KeyError> {
-        let owned = id.to_owned();
-        let found = self
-            .shared
-            .store
-            .write(move |txn| Ok(txn.open_table(KEYS)?.remove(owned.as_str())?.is_some()))
-            .await?;
-        self.shared
-            .known
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .retain(|(record, _)| record.id != id);
-        let any = self.any();
-        self.shared.any.send_if_modified(|known| std::mem::replace(known, any) != any);
-        Ok(found)
+        let (keys, id) = (self.clone(), id.to_owned());
+        to_the_end(async move {
+            let stored = id.clone();
+            let removed = keys
+                .shared
+                .store
+                .write(move |txn| Ok(txn.open_table(KEYS)?.remove(stored.as_str())?.is_some()));
+            let found = removed.await?;
+            keys.shared
+                .known
+                .write()
+                .unwrap_or_else(PoisonError::into_inner)
+                .retain(|(record, _)| record.id != id);
+            let any = keys.any();
+            keys.shared.any.send_if_modified(|known| std::mem::replace(known, any) != any);
+            Ok(found)
+        })
+        .await
     }
 
     /// Who holds this key. Wrong keys are counted per address and slowed down. A key that was made here passes all the

@@ -35,6 +35,23 @@ use disk::Disk;
 use queue::{Awaited, Queue, Soon};
 use writer::{Counts, Shared};
 
+/// Goes on to the end of what begins with a write although its caller may go away, as a connection does that closes: the write
+/// is done all the same, and what follows it in memory must not be left out.
+///
+/// # Errors
+/// Those of `work`; [`StoreError::Closed`] while the runtime ends.
+pub async fn to_the_end<T, E>(work: impl Future<Output = Result<T, E>> + Send + 'static) -> Result<T, E>
+where
+    T: Send + 'static,
+    E: From<StoreError> + Send + 'static,
+{
+    match tokio::spawn(work).await {
+        Ok(done) => done,
+        Err(e) if e.is_panic() => std::panic::resume_unwind(e.into_panic()),
+        Err(_) => Err(StoreError::Closed.into()),
+    }
+}
+
 /// How to open the store.
 #[derive(Debug, Clone)]
 pub struct StoreOptions {
