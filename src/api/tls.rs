@@ -4,7 +4,7 @@
 use std::io::Write;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::SystemTime;
 
 use chrono::{DateTime, Utc};
@@ -136,6 +136,8 @@ struct Inner {
     names: Vec<String>,
     // Held for exchanging an `Arc`.
     served: RwLock<Arc<CertifiedKey>>,
+    // Two changes at once must leave on the disk what is served.
+    changing: Mutex<()>,
     info: watch::Sender<CertificateInfo>,
 }
 
@@ -247,7 +249,7 @@ impl Certificates {
             None => (own(&folder, &names)?, Source::SelfSigned),
         };
         let info = watch::Sender::new(pair.info(source));
-        let inner = Inner { folder, names, served: RwLock::new(pair.key), info };
+        let inner = Inner { folder, names, served: RwLock::new(pair.key), changing: Mutex::new(()), info };
         Ok(Certificates { inner: Arc::new(inner) })
     }
 
@@ -271,12 +273,14 @@ impl Certificates {
     pub fn upload(&self, pem: &[u8], now: SystemTime) -> Result<CertificateInfo, CertificateError> {
         let pair = Pair::parse(pem)?;
         pair.check_dates(now.into())?;
+        let _changing = self.inner.changing.lock().unwrap_or_else(PoisonError::into_inner);
         write(&uploaded_path(&self.inner.folder), pem)?;
         Ok(self.serve(&pair, Source::Uploaded))
     }
 
     /// Forgets the uploaded certificate and uses the box's own. Removes a file: for a blocking thread.
     pub fn remove(&self) -> Result<CertificateInfo, CertificateError> {
+        let _changing = self.inner.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let pair = own(&self.inner.folder, &self.inner.names)?;
         let path = uploaded_path(&self.inner.folder);
         match std::fs::remove_file(&path) {
@@ -301,18 +305,22 @@ fn uploaded_path(folder: &Path) -> PathBuf {
     folder.join("uploaded.pem")
 }
 
-/// The box's own certificate.
+/// The box's own certificate. Where it cannot be kept, as on a full disk, it lasts until the next start.
 fn own(folder: &Path, names: &[String]) -> Result<Pair, CertificateError> {
     let path = folder.join("self-signed.pem");
     let host = names.first().map(String::as_str).unwrap_or_default();
-    match read(&path)?.map(|pem| Pair::parse(&pem)) {
-        Some(Ok(pair)) if pair.names(host) => return Ok(pair),
-        Some(Ok(_)) => log::info!("the box is called {host} now: it makes a new certificate"),
-        Some(Err(e)) => log::warn!("{}: {e}; the box makes a new certificate", path.display()),
-        None => {}
+    match read(&path).and_then(|pem| pem.map(|pem| Pair::parse(&pem)).transpose()) {
+        Ok(Some(pair)) if pair.names(host) => return Ok(pair),
+        Ok(Some(_)) => log::info!("the box is called {host} now: it makes a new certificate"),
+        Err(e) => log::warn!("{}: {e}; the box makes a new certificate", path.display()),
+        Ok(None) => {}
     }
     let pem = make(names)?;
-    write(&path, pem.as_bytes())?;
+    if let Err(e) = write(&path, pem.as_bytes()) {
+        log::error!(
+            "the box's new certificate cannot be kept ({e}); the next start makes another, which browsers ask about again"
+        );
+    }
     let pair = Pair::parse(pem.as_bytes())?;
     log::info!("a certificate for {host} was made; SHA-256 {}", pair.info(Source::SelfSigned).sha256);
     Ok(pair)

@@ -79,6 +79,35 @@ fn an_uploaded_one_is_used_kept_and_given_back() {
 }
 
 #[test]
+fn a_certificate_that_cannot_be_kept_is_used_all_the_same() {
+    let dir = tempfile::tempdir().unwrap();
+    // Neither read nor written.
+    std::fs::create_dir_all(dir.path().join("tls/self-signed.pem")).unwrap();
+    let certificates = open(&dir, "kurir-a1b2");
+    assert_eq!(certificates.info().borrow().source, Source::SelfSigned);
+    certificates.server_config().unwrap();
+}
+
+#[test]
+fn changes_at_once_leave_on_the_disk_what_is_served() {
+    let dir = tempfile::tempdir().unwrap();
+    let certificates = open(&dir, "kurir-a1b2");
+    let uploads = ["a", "b", "c", "d"].map(|name| {
+        let (chain, key) = pem(&[name], (2030, 1, 1));
+        chain + &key
+    });
+    for round in 0..50 {
+        std::thread::scope(|threads| {
+            for upload in &uploads {
+                threads.spawn(|| certificates.upload(upload.as_bytes(), now()).unwrap());
+            }
+        });
+        let kept = open(&dir, "kurir-a1b2").info().borrow().sha256.clone();
+        assert_eq!(kept, certificates.info().borrow().sha256, "round {round}");
+    }
+}
+
+#[test]
 fn an_upload_that_would_not_work_is_refused_and_changes_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let certificates = open(&dir, "kurir-a1b2");
