@@ -4,12 +4,19 @@ use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::fs::OFlags;
 use tokio::sync::watch;
 
 use crate::api::Place;
 use crate::panel::run::Shown;
+
+/// How soon a console that takes nothing is tried again: at first, then after twice as long each time, and in the end.
+const AGAIN: Duration = Duration::from_secs(1);
+const SELDOM: Duration = Duration::from_secs(64);
+/// From this pause on it counts as trouble, and not as a serial line that has much to say.
+const TROUBLE: Duration = Duration::from_secs(16);
 
 /// What is printed. A test of the image reads it: keep it.
 fn line(code: &str, url: Option<&str>) -> String {
@@ -20,7 +27,8 @@ fn line(code: &str, url: Option<&str>) -> String {
 }
 
 /// Prints the code, each new one, and each again when the address changes, for as long as no display shows it and until
-/// `stop` becomes true. A console that cannot be written is told in the log, once.
+/// `stop` becomes true. One that takes nothing is tried again: the kernel may have filled it, or a terminal may be stopped. A
+/// console that cannot be written is told in the log, once.
 pub async fn run(
     console: PathBuf,
     mut code: watch::Receiver<Option<String>>,
@@ -28,16 +36,20 @@ pub async fn run(
     mut place: Place,
     mut stop: watch::Receiver<bool>,
 ) {
-    let (mut last, mut told) = (None, false);
+    let (mut last, mut told, mut pause) = (None, false, AGAIN);
     loop {
         place.addresses.borrow_and_update();
         let has_screen = panel.borrow_and_update().display.as_str() == "works";
         let known = code.borrow_and_update().clone();
         let now =
             known.filter(|_| !has_screen).map(|code| line(&code, place.urls().first().map(String::as_str)));
-        if now != last
-            && let Some(text) = now.clone()
-            && let Err(e) = print(console.clone(), text).await
+        let failed = match &now {
+            Some(text) if now != last => print(console.clone(), text.clone()).await.err(),
+            _ => None,
+        };
+        let again = failed.as_ref().filter(|e| e.kind() == io::ErrorKind::WouldBlock).map(|_| pause);
+        if let Some(e) = failed
+            && again.is_none_or(|pause| pause >= TROUBLE)
             && !std::mem::replace(&mut told, true)
         {
             log::error!(
@@ -45,14 +57,23 @@ pub async fn run(
                 console.display()
             );
         }
-        last = now;
+        pause = again.map_or(AGAIN, |pause| (pause * 2).min(SELDOM));
+        last = now.filter(|_| again.is_none());
         tokio::select! {
             // The guard that `wait_for` returns must not live across an await.
             () = async { let _ = stop.wait_for(|stop| *stop).await; } => return,
+            () = passed(again) => {}
             changed = code.changed() => if changed.is_err() { return },
             changed = panel.changed() => if changed.is_err() { return },
             changed = place.addresses.changed() => if changed.is_err() { return },
         }
+    }
+}
+
+async fn passed(pause: Option<Duration>) {
+    match pause {
+        Some(pause) => tokio::time::sleep(pause).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -1,8 +1,12 @@
 //! A box without an owner: what can be reached, who becomes the owner, and what is left closed.
 
+use std::fs::OpenOptions;
+use std::io::{Read, Write};
 use std::net::SocketAddr;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::time::Duration;
 
 use crate::process::{kurir, run};
 use crate::support::files::form;
@@ -144,6 +148,42 @@ async fn each_new_code_is_on_the_console_and_none_while_a_display_shows_it() {
     run.await.unwrap();
 }
 
+/// As when the kernel has much to say on a slow serial line. Time stands still but for what is waited for.
+#[tokio::test(start_paused = true)]
+async fn a_console_that_is_full_gets_the_code_once_it_takes_something() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("console");
+    assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+    let flags = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).unwrap();
+    let mut pipe = OpenOptions::new().read(true).write(true).custom_flags(flags).open(&path).unwrap();
+    while pipe.write(b"[    1.000000] the kernel has something to say\n").is_ok() {}
+    let (_code, codes) = watch::channel(Some("DDDD-4444".to_owned()));
+    let (_addresses, known) = watch::channel(vec!["192.168.1.9".parse().unwrap()]);
+    let http = "0.0.0.0:80".parse().unwrap();
+    let place = Place { host: "kurir-a1b2".into(), http, https: None, announced: false, addresses: known };
+    let none =
+        kurir::panel::run::nothing(&Parts::open(&Config { board: "none".into(), ..Config::default() }));
+    let (_panel, shown) = watch::channel(none);
+    let (stop, stopping) = watch::channel(false);
+    let run = tokio::spawn(kurir::console::run(path, codes, shown, place, stopping));
+    // Several tries later.
+    tokio::time::sleep(Duration::from_secs(100)).await;
+    let mut printed = String::new();
+    for _ in 0..100 {
+        let mut some = [0; 4096];
+        while let Ok(length) = pipe.read(&mut some) {
+            printed += std::str::from_utf8(&some[..length]).unwrap();
+        }
+        if printed.contains("Kurir: ") {
+            break;
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    assert!(printed.ends_with("\nKurir: claim code DDDD-4444, http://192.168.1.9/\n"), "{printed}");
+    stop.send(true).unwrap();
+    run.await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_but_the_claim_is_reachable_until_somebody_reads_the_code_off_the_screen() {
     let new = NewBox::open().await;
@@ -220,7 +260,7 @@ async fn wrong_claims_change_nothing_and_are_slowed_down() {
                 if wait >= 4 {
                     break wait;
                 }
-                tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+                tokio::time::sleep(Duration::from_millis(100)).await;
             }
             other => panic!("{other}: {answer:?}"),
         }
