@@ -24,14 +24,14 @@ def question(name, kind):
 
 def read_name(message, at):
     """The name at that place, and where what follows it begins."""
-    parts, after = [], None
+    parts, after, limit = [], None, at
     while True:
         length = message[at]
         if length >= 0xC0:  # the rest stands earlier in the message
             earlier = struct.unpack_from(">H", message, at)[0] & 0x3FFF
-            if earlier >= at:
+            if earlier >= limit:
                 raise ValueError("a name that does not point back")
-            after, at = after or at + 2, earlier
+            after, at, limit = after or at + 2, earlier, earlier
         elif length:
             parts.append(message[at + 1 : at + 1 + length].decode())
             at += 1 + length

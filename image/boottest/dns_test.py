@@ -29,5 +29,6 @@ class Messages(unittest.TestCase):
 
     def test_what_is_no_response_has_no_records(self):
         self.assertEqual(dns.answers(dns.question("kurir-3456.local", dns.A)), [])
-        for broken in (b"", bytes(11), self.response(b"\4ab", answers=1), self.response(b"\xc0\x0c", answers=1)):
+        endless = self.response(b"\7endless\xc0\x0c", answers=1)
+        for broken in (b"", bytes(11), endless, self.response(b"\4ab", answers=1), self.response(b"\xc0\x0c", answers=1)):
             self.assertEqual(dns.answers(broken), [])
